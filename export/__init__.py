@@ -1,0 +1,1 @@
+"""model <-> file <-> runtime: load, lift, export, parity, sessions, device records, the stopwatch."""
