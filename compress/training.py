@@ -1,0 +1,331 @@
+"""The one training engine: a network, a task and a budget go in; the network is trained, repeatably to the bit.
+
+One process and plain torch: what a training framework would add here (placing tensors, one backward call) is four
+lines, and importing one costs more than loading torch itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from models.errors import DataError, DeviceError, TrainingError, UsageError
+from models.records import Task, Training
+
+from .base import Progress
+from .feed import Feed, Tensors, own_generators
+from .training_state import Average, Run, restore, store
+
+Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
+
+_CHECK_EVERY = 50  # steps between two looks at the losses: on a GPU each look waits for the device
+_TRIAL_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLog:
+    """What a training did; `steps` and `seed` repeat it, however its budget was given.
+
+    Args:
+        epochs: passes over the training split, a part of one included.
+        seconds: of training alone, before and after a resume.
+        losses: (step, mean loss since the entry before), about twenty of them.
+        resumed_at: the step a checkpoint was taken up at; 0 for a run from the start.
+    """
+
+    steps: int
+    epochs: float
+    seconds: float
+    seed: int
+    device: str
+    losses: tuple[tuple[int, float], ...]
+    resumed_at: int = 0
+
+
+def train(
+    network: nn.Module,
+    task: Task,
+    training: Training,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    loss: Loss | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
+    seed: int = 0,
+    train_on: Literal["auto", "cpu", "cuda"] = "auto",
+    progress: Progress | None = None,
+    what: str = "train",
+) -> TrainingLog:
+    """Train a network in place and leave it in eval mode, on the device it came from.
+
+    Args:
+        network: takes its inputs by position; gives a tensor, several in a tuple, or a dict.
+        task: its train split and its loss are used.
+        training: optimizer, schedule and averaging; `epochs` counts where neither steps nor minutes are given.
+        inputs: names of the network's inputs in order, as in the task's batches.
+        outputs: names of its outputs in order, as the loss takes them.
+        loss: in place of task.loss (with `training.label_smoothing`).
+        steps: batches to train on; a last epoch may be cut short.
+        minutes: a budget of time; the steps that fit are measured on a copy, then fixed, so that the run can be
+            repeated by `steps`.
+        checkpoint: written in between and at the end, whole or not at all.
+        checkpoint_seconds: time between two checkpoints.
+        resume: go on from the checkpoint, where there is one, to the weights of an undisturbed run.
+        seed: of the order of the batches, of dropout, and of what a loader draws.
+        train_on: "auto" is a GPU where there is one.
+        progress: told at most four times a second.
+        what: what progress is told, and the first word of errors.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or the network and the loss do not fit each other.
+        DataError: the batches do not hold what the network takes.
+        UsageError: the budget is not positive, or the checkpoint is of another run.
+        DeviceError: there is no such device here.
+    """
+    device = place(train_on)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise TrainingError(f"{what}: the network has no parameter that can be trained.")
+    home = trained[0].device
+    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+    feed = Feed(task.train, inputs, seed=seed, device=device, alone=not batch_norm)
+    objective = loss or _task_loss(task, training.label_smoothing)
+    identity = {"seed": seed, **asdict(training)}
+    with own_generators(seed), torch.enable_grad():
+        network.to(device).train()
+        saved = restore(checkpoint, identity, network) if resume and checkpoint is not None else None
+        if saved is None:
+            steps = _budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
+        elif steps not in (None, saved["steps"]):
+            raise UsageError(f"{checkpoint}: a run of {saved['steps']} steps cannot be resumed as one of {steps}.")
+        else:
+            steps = saved["steps"]
+        run = Run(network, make_optimizer(network, training), Average(network, training.average), feed, steps, identity)
+        if saved is not None:
+            run.load(saved)
+        try:
+            resumed_at = run.step
+            _loop(run, training, objective, outputs, checkpoint, checkpoint_seconds, progress, what)
+            run.average.copy_into(network)
+        finally:
+            network.to(home).eval()
+    per_epoch = feed.batches_per_epoch()
+    return TrainingLog(
+        steps=steps,
+        epochs=round(steps / per_epoch, 3),
+        seconds=round(run.seconds, 3),
+        seed=seed,
+        device=device,
+        losses=_curve(run.losses),
+        resumed_at=resumed_at,
+    )
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """The rate of step 0, 1, ..., steps - 1.
+
+    Linear from rate / w to the rate over the first w = warmup * steps steps; then constant, or half a cosine to zero
+    (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5 without restarts), which the step after the last would reach.
+    """
+    warm = round(training.warmup * steps)
+    if step < warm:
+        return training.learning_rate * (step + 1) / warm
+    if training.schedule == "constant":
+        return training.learning_rate
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov momentum 0.9; weight decay on matrices and kernels only, not on biases and norms."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
+def place(train_on: Literal["auto", "cpu", "cuda"]) -> str:
+    """Where training happens: "cpu" or "cuda"."""
+    if train_on == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if train_on == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--train-on cuda: torch finds no CUDA device here. Use --train-on cpu, or auto.")
+    return train_on
+
+
+def named(result: Any, outputs: Sequence[str]) -> Tensors:
+    """A network's result under its outputs' names."""
+    if isinstance(result, Mapping):
+        return dict(result)
+    parts = result if isinstance(result, tuple | list) else (result,)
+    return dict(zip(outputs, parts, strict=True))
+
+
+def class_axis(output: torch.Tensor, target: Any) -> int | None:
+    """The axis of an output that holds one logit a class for integer targets, or None where there is none.
+
+    (N, C) for (N,), (N, T, C) for (N, T), (N, C, H, W) for (N, H, W).
+    """
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not output.is_floating_point():
+        return None
+    if output.shape[:-1] == target.shape:
+        return output.ndim - 1
+    return 1 if output.ndim > 2 and (*output.shape[:1], *output.shape[2:]) == target.shape else None
+
+
+def _task_loss(task: Task, smoothing: float) -> Loss:
+    """The task's own loss; smoothed where targets are classes (Szegedy et al. 2016, arXiv:1512.00567, sec. 7)."""
+
+    def smoothed(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
+        value = task.loss(outputs, target)
+        if not smoothing:
+            return value
+        for output in outputs.values():
+            if (axis := class_axis(output, target)) is not None:
+                return (1 - smoothing) * value - smoothing * output.log_softmax(axis).mean()
+        raise TrainingError(
+            f"train: label_smoothing {smoothing} needs class numbers as targets and one logit for each class; "
+            f"the outputs of task {task.name!r} are { ({n: tuple(o.shape) for n, o in outputs.items()}) }. Set it to 0."
+        )
+
+    return smoothed
+
+
+def _step(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: Sequence[str]) -> torch.Tensor:
+    """Forward and backward of one batch; what a user's network or loss raises becomes a sentence."""
+    try:
+        value = objective(named(run.network(*inputs.values()), outputs), target, inputs)
+        run.optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        if isinstance(error, TrainingError | DataError | UsageError):
+            raise
+        shapes = ", ".join(f"{name} {tuple(a.shape)} {str(a.dtype)[6:]}" for name, a in inputs.items())
+        raise TrainingError(
+            f"train: step {run.step + 1}, batch {shapes}: {str(error).splitlines()[0]} ({type(error).__name__}). "
+            "Check that the data fits the network and the loss."
+        ) from error
+    return value.detach()
+
+
+def _loop(
+    run: Run,
+    training: Training,
+    objective: Loss,
+    outputs: Sequence[str],
+    checkpoint: Path | None,
+    checkpoint_seconds: float,
+    progress: Progress | None,
+    what: str,
+) -> None:
+    trained = [p for p in run.network.parameters() if p.requires_grad]
+    began = saved_at = told_at = time.perf_counter()
+    before = run.seconds
+    batches = iter(run.feed)
+    while run.step < run.steps:
+        inputs, target = next(batches)
+        rate = learning_rate(run.step, run.steps, training)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        run.losses[run.step] = _step(run, inputs, target, objective, outputs)
+        if training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
+        run.optimizer.step()
+        run.step += 1
+        run.average.update(run.step)
+        now = time.perf_counter()
+        run.seconds = before + now - began
+        due = checkpoint is not None and (now - saved_at >= checkpoint_seconds or run.step == run.steps)
+        if due or run.step == run.steps or run.step % _CHECK_EVERY == 0:
+            _refuse_divergence(run, training, trained, what)
+        if due and checkpoint is not None:
+            store(run, checkpoint)
+            saved_at = time.perf_counter()
+        if progress is not None and (now - told_at >= 0.25 or run.step == run.steps):
+            recent = float(run.losses[max(0, run.step - 20) : run.step].mean())
+            progress(what, run.step, run.steps, detail=f"loss {recent:.4f}, rate {rate:.2g}")
+            told_at = now
+
+
+def _refuse_divergence(run: Run, training: Training, trained: Sequence[nn.Parameter], what: str) -> None:
+    finite = run.losses[: run.step].isfinite()
+    if bool(finite.all()) and all(bool(p.isfinite().all()) for p in trained):
+        return
+    first = int(finite.logical_not().nonzero()[0]) if not bool(finite.all()) else run.step - 1
+    raise TrainingError(
+        f"{what}: diverged at step {first + 1} of {run.steps}, loss {float(run.losses[first]):g}, learning rate "
+        f"{learning_rate(first, run.steps, training):.3g}. Try a learning rate of {training.learning_rate / 10:.3g}, "
+        "clip_norm 1, or a longer warmup; if it fails at step 1, look for NaN or huge values in the data."
+    )
+
+
+def _budget(
+    steps: int | None, minutes: float | None, training: Training, feed: Feed, trial: Callable[[], Callable[[], None]]
+) -> int:
+    """Steps to train: as given, or as many as fit the minutes, or as the epochs make."""
+    if steps is not None and minutes is not None:
+        raise UsageError(f"train: both steps={steps} and minutes={minutes:g} are given. Give one of them.")
+    if minutes is not None:
+        if minutes <= 0:
+            raise UsageError(f"train: minutes={minutes:g}, and it must be more than 0.")
+        return _steps_within(60 * minutes, trial())
+    if steps is None:
+        steps = training.epochs * feed.batches_per_epoch()
+    if steps <= 0:
+        raise UsageError(f"train: {steps} steps, and at least 1 is needed.")
+    return steps
+
+
+def _steps_within(seconds: float, one: Callable[[], None]) -> int:
+    """How many calls fit into the seconds, from a trial that takes its share of them; the first call is not timed."""
+    began = time.perf_counter()
+    one()
+    first = time.perf_counter()
+    timed = 0
+    while timed < 3 or time.perf_counter() - first < min(_TRIAL_SECONDS, 0.05 * seconds):
+        one()
+        timed += 1
+    now = time.perf_counter()
+    return max(1, int(0.97 * (seconds - (now - began)) * timed / (now - first)))
+
+
+def _trial(
+    network: nn.Module, training: Training, feed: Feed, objective: Loss, outputs: Sequence[str]
+) -> Callable[[], None]:
+    """One training step on a copy, again and again; neither the network nor the feed moves."""
+    trial_feed = copy.copy(feed)
+    other = copy.deepcopy(network)
+    run = Run(other, make_optimizer(other, training), Average(other, training.average), trial_feed, 1, {})
+    trained = [p for p in other.parameters() if p.requires_grad]
+    batches = iter(trial_feed)
+
+    def one() -> None:
+        inputs, target = next(batches)
+        _step(run, inputs, target, objective, outputs)
+        if training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
+        run.optimizer.step()
+        run.average.update(1)
+
+    return one
+
+
+def _curve(losses: torch.Tensor, points: int = 20) -> tuple[tuple[int, float], ...]:
+    ends = sorted({round(len(losses) * (i + 1) / points) for i in range(points)} - {0})
+    return tuple((end, float(losses[start:end].mean())) for start, end in zip([0, *ends], ends, strict=False))
