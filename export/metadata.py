@@ -1,0 +1,134 @@
+"""What travels with a graph inside its file: labels, preprocessing, history, states, a sample, as texts. No torch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from models.errors import ModelFileError
+from models.records import InputSpec, Mfcc, Model, Preprocess
+
+PREFIX = "compress."
+SCHEMA = 1
+_STATE_FIELDS = ("state_of", "initial", "high")
+_MADE_WITH = ("compress-nn", "onnx", "onnx-ir", "onnxscript", "torch")
+
+
+def write_metadata(model: Model, forms: Mapping[str, str] = {}) -> dict[str, str]:
+    """Our metadata as ONNX stores them: text by key; what is empty is left out.
+
+    Args:
+        model: whose facts they are.
+        forms: file name of each further form.
+    """
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": model.name,
+        "data": model.data,
+        "labels": list(model.labels),
+        "preprocess": _without_defaults(asdict(model.preprocess)) if model.preprocess else None,
+        "history": [dict(step) for step in model.history],
+        "typical": dict(model.typical),
+        "inputs": {spec.name: facts for spec in model.inputs if (facts := _input_facts(spec))},
+        "forms": dict(forms),
+        "versions": versions(),
+    }
+    texts = {PREFIX + key: _text(value) for key, value in facts.items() if value not in (None, "", [], {})}
+    if model.sample:
+        texts[PREFIX + "sample"] = _pack(model.sample)
+    return texts
+
+
+def read_metadata(model: Model, source: str) -> tuple[Model, dict[str, str]]:
+    """The model with all that its graph's metadata say, and the file name of each further form.
+
+    Raises:
+        ModelFileError: metadata of ours that cannot be read, or of a later version of this package.
+    """
+    texts = {k.removeprefix(PREFIX): t for k, t in model.network.metadata_props.items() if k.startswith(PREFIX)}
+    if not texts:
+        return model, {}
+    try:
+        facts = {key: json.loads(text) for key, text in texts.items() if key != "sample"}
+        if facts.get("schema", 0) > SCHEMA:
+            raise ModelFileError(
+                f"{source!r} was written by a later version of compress (schema {facts['schema']}, known is {SCHEMA}). "
+                "Update: pip install -U compress-nn"
+            )
+        model = replace(
+            model,
+            inputs=tuple(replace(spec, **_known(facts.get("inputs", {}).get(spec.name, {}))) for spec in model.inputs),
+            labels=tuple(facts.get("labels", ())),
+            preprocess=_preprocess(facts.get("preprocess")),
+            history=tuple(facts.get("history", ())),
+            typical=dict(facts.get("typical", {})),
+            name=facts.get("name", model.name),
+            data=facts.get("data", ""),
+            sample=_unpack(texts["sample"]) if "sample" in texts else None,
+        )
+        return model, {str(name): str(file) for name, file in facts.get("forms", {}).items()}
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"{source!r}: the metadata that compress wrote into it are broken ({error}). "
+            "Make the file again, or remove its metadata that begin with 'compress.'."
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """The packages a file is made with; those that are not installed are left out."""
+    found = {}
+    for package in _MADE_WITH:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _input_facts(spec: InputSpec) -> dict[str, Any]:
+    plain = InputSpec(name=spec.name, dtype=spec.dtype, dims=spec.dims)
+    return {key: getattr(spec, key) for key in _STATE_FIELDS if getattr(spec, key) != getattr(plain, key)}
+
+
+def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key in _STATE_FIELDS}
+
+
+def _without_defaults(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _preprocess(facts: dict[str, Any] | None) -> Preprocess | None:
+    if facts is None:
+        return None
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return Preprocess(**{**fields, "mfcc": Mfcc(**fields["mfcc"]) if fields.get("mfcc") else None})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written into a file's metadata")
+
+
+def _pack(sample: Mapping[str, Any]) -> str:
+    packed = zlib.compress(save_arrays({name: sample[name] for name in sorted(sample)}), 9)
+    return base64.b85encode(packed).decode()
+
+
+def _unpack(text: str) -> dict[str, Any]:
+    return dict(load_arrays(zlib.decompress(base64.b85decode(text))))

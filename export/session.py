@@ -1,0 +1,240 @@
+"""ONNX Runtime behind one door: sessions on a chosen provider, runners, streams, and what ran where. Imports no torch.
+
+A provider that is asked for is used or the call fails: ONNX Runtime itself would fall back to the CPU with a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from export.onnx_file import to_bytes
+from export.stream import check_arrays, initial_state, stream
+from models.errors import CompressError, DeviceError
+from models.records import Arrays, Model, Runner
+
+__all__ = [
+    "PROVIDERS",
+    "NodeTime",
+    "Provider",
+    "check_arrays",
+    "fallen_back",
+    "in_form",
+    "initial_state",
+    "onnx_runner",
+    "optimized_graph",
+    "profile",
+    "runner_for",
+    "session",
+    "stream",
+    "torch_runner",
+]
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+PROVIDERS: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeTime:
+    """One node of the optimized graph: its operator, where it ran, and its median time in microseconds."""
+
+    node: str
+    op: str
+    microseconds: float
+    provider: str
+
+
+def session(
+    model: Model,
+    *,
+    provider: Provider = "cpu",
+    threads: int = 1,
+    form: str | None = None,
+    optimize: bool = True,
+    spin: bool = False,
+    profile_to: str | None = None,
+    optimized_to: str | None = None,
+) -> ort.InferenceSession:
+    """An inference session over the model's bytes.
+
+    Args:
+        model: an ONNX model.
+        provider: where it runs; with "tensorrt", CUDA takes what TensorRT does not, and the CPU what neither does.
+        threads: within an operator; operators run one after another.
+        form: a further form's name; None is the main one.
+        optimize: all of the runtime's graph optimizations, as a deployed model has them; or none.
+        spin: let idle threads of the pool wait busily. Off, because it makes the turns of two models on the same
+            cores disturb each other; with one thread there is no pool and it changes nothing.
+        profile_to: write the runtime's profile to a file that begins with this.
+        optimized_to: write the graph as the runtime optimized it to this file.
+
+    Raises:
+        DeviceError: the provider is not installed or finds no device.
+        CompressError: the runtime does not take the graph.
+    """
+    model = in_form(model, form)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised; the rest is not for the user's terminal
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_to
+    if optimized_to is not None:
+        options.optimized_model_filepath = optimized_to
+    wanted = _wanted(provider)
+    try:
+        made = ort.InferenceSession(to_bytes(model), options, providers=wanted)
+    except CompressError:
+        raise
+    except Exception as error:
+        raise CompressError(f"ONNX Runtime does not take model {model.name!r}: {_sentence(error)}") from error
+    if made.get_providers()[0] != wanted[0]:
+        raise DeviceError(
+            f"device {provider!r}: ONNX Runtime has the provider but found no such device, or not the libraries "
+            "it needs (nvidia-smi shows what is there). Nothing was run on the CPU instead: --device cpu does that."
+        )
+    return made
+
+
+def in_form(model: Model, form: str | None) -> Model:
+    """The model with a further form's graph and signature as its main one; None gives the model itself.
+
+    Raises:
+        CompressError: there is no such form.
+    """
+    if form is None or form == "main":
+        return model
+    if form not in model.forms:
+        raise CompressError(f"model {model.name!r} has no form {form!r}; it has {', '.join(['main', *model.forms])}.")
+    part = model.forms[form]
+    return replace(model, network=part.network, inputs=part.inputs, outputs=part.outputs, forms={})
+
+
+def onnx_runner(
+    model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None, optimize: bool = True
+) -> Runner:
+    """A runner on ONNX Runtime: named arrays in, named arrays out.
+
+    Raises:
+        DeviceError, CompressError: as `session`; when it is called, DataError for arrays that do not fit the inputs.
+    """
+    made = session(model, provider=provider, threads=threads, form=form, optimize=optimize)
+    inputs = in_form(model, form).inputs
+    names = [value.name for value in made.get_outputs()]
+
+    def run(arrays: Arrays) -> Arrays:
+        check_arrays(inputs, arrays, model.name)
+        return dict(zip(names, made.run(None, dict(arrays)), strict=True))
+
+    return run
+
+
+def torch_runner(model: Model, *, form: str | None = None) -> Runner:
+    """A runner on torch, in the state the network is in; no gradients are kept.
+
+    Raises:
+        DataError: when it is called, for arrays that do not fit the inputs.
+    """
+    import torch
+
+    part = model.forms[form] if form not in (None, "main") else model
+    names = [spec.name for spec in part.outputs]
+    network = model.network
+
+    def run(arrays: Arrays) -> Arrays:
+        check_arrays(part.inputs, arrays, model.name)
+        where = next(network.parameters(), torch.empty(0)).device
+        given = [torch.as_tensor(np.ascontiguousarray(arrays[spec.name])).to(where) for spec in part.inputs]
+        with torch.no_grad():
+            outputs = network.run(form, *given) if part is not model else network(*given)
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        return {name: value.detach().cpu().numpy() for name, value in zip(names, outputs, strict=True)}
+
+    return run
+
+
+def runner_for(model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None) -> Runner:
+    """A runner on whatever the model's network is: ONNX Runtime, or torch where the network lies."""
+    if model.is_onnx:
+        return onnx_runner(model, provider=provider, threads=threads, form=form)
+    return torch_runner(model, form=form)
+
+
+def profile(
+    model: Model, inputs: Arrays, *, provider: Provider = "cpu", threads: int = 1, runs: int = 20
+) -> list[NodeTime]:
+    """Each node of the optimized graph with the median of its time over the runs, in the order they ran.
+
+    Nodes inside the body of a Loop, If or Scan are counted in that node. Times hold the profiler's own share, about a
+    microsecond a node, so they compare nodes and do not add up to a latency.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        made = session(model, provider=provider, threads=threads, profile_to=str(Path(folder) / "profile"))
+        for _ in range(runs):
+            made.run(None, dict(inputs))
+        events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
+    times: dict[str, list[float]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
+    for event in events:
+        name, facts = event.get("name", ""), event.get("args", {})
+        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
+            node = name.removesuffix("_kernel_time")
+            times.setdefault(node, []).append(float(event["dur"]))
+            kinds[node] = (facts.get("op_name", ""), facts.get("provider", ""))
+    return [
+        NodeTime(node=node, op=kinds[node][0], microseconds=float(np.median(spent)), provider=kinds[node][1])
+        for node, spent in times.items()
+    ]
+
+
+def fallen_back(model: Model, inputs: Arrays, *, provider: Provider) -> int:
+    """How many nodes ran on the CPU though another provider was asked for."""
+    if provider == "cpu":
+        return 0
+    return sum(node.provider == PROVIDERS["cpu"] for node in profile(model, inputs, provider=provider, runs=2))
+
+
+def optimized_graph(model: Model, *, provider: Provider = "cpu") -> dict[str, int]:
+    """How many nodes of each operator the runtime has left after its own optimizations, most frequent first."""
+    import onnx_ir as ir
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "optimized.onnx"
+        session(model, provider=provider, optimized_to=str(file))
+        nodes = ir.load(file).graph.all_nodes()
+        return dict(Counter(node.op_type for node in nodes).most_common())
+
+
+def _wanted(provider: str) -> list[str]:
+    if provider not in PROVIDERS:
+        raise DeviceError(f"there is no provider {provider!r}; there are {', '.join(PROVIDERS)}.")
+    wanted = PROVIDERS[provider]
+    if wanted not in ort.get_available_providers():
+        raise DeviceError(
+            f"device {provider!r}: this onnxruntime has no {wanted}. Install the one that has: "
+            "pip uninstall onnxruntime && pip install 'compress-nn[cuda]'"
+        )
+    if provider == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds the CUDA libraries that pip installed
+    order = list(PROVIDERS.values())
+    return [wanted, *[name for name in reversed(order[: order.index(wanted)])]]
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.partition(" : ")[2] or text

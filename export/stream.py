@@ -1,0 +1,83 @@
+"""Arrays held to a model's inputs, and streaming models stepped through their states. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from models.errors import DataError
+from models.records import Arrays, InputSpec, Runner
+
+
+def check_arrays(inputs: Iterable[InputSpec], arrays: Arrays, who: str = "") -> None:
+    """Hold arrays to the inputs' names, types and dimensions; one letter has one size in all of them.
+
+    Raises:
+        DataError: naming the first that does not fit.
+    """
+    inputs = tuple(inputs)
+    model = f"model {who!r}" if who else "the model"
+    sizes: dict[str, tuple[int, str]] = {}
+    for spec in inputs:
+        if spec.name not in arrays:
+            given = ", ".join(repr(n) for n in arrays) or "nothing"
+            raise DataError(f"{model} takes an input {spec.name!r}, and the data hold {given}.")
+        array = arrays[spec.name]
+        says = f"{model} takes {spec.name!r} as {spec.dtype}[{','.join(map(str, spec.dims))}], and the data hold "
+        if str(array.dtype) != spec.dtype:
+            raise DataError(f"{says}{array.dtype}{list(array.shape)}. Convert them: array.astype({spec.dtype!r}).")
+        if array.ndim != len(spec.dims):
+            raise DataError(f"{says}an array of shape {list(array.shape)}.")
+        for dim, size in zip(spec.dims, array.shape, strict=True):
+            if isinstance(dim, int) and dim != size:
+                raise DataError(f"{says}an array of shape {list(array.shape)}.")
+            if isinstance(dim, str) and sizes.setdefault(dim, (size, spec.name))[0] != size:
+                first, other = sizes[dim]
+                raise DataError(
+                    f"{says}an array of shape {list(array.shape)}: {dim!r} is {first} in {other!r} already."
+                )
+    for name in arrays:
+        if name not in {spec.name for spec in inputs}:
+            raise DataError(f"{model} takes no input {name!r}; it takes {', '.join(repr(s.name) for s in inputs)}.")
+
+
+def stream(runner: Runner, inputs: Iterable[InputSpec], batches: Iterable[Arrays]) -> Iterator[Arrays]:
+    """Step a streaming model over a sequence: each step's outputs feed the states that name them.
+
+    A batch may leave the states out; one that holds a state sets it (so a new sequence begins with it). Before the
+    first step a state is its initial value, with the batch's size for each letter. A model without states is run
+    batch by batch.
+    """
+    inputs = tuple(inputs)
+    state: dict[str, np.ndarray[Any, Any]] = {}
+    for batch in batches:
+        state = {
+            **(state or initial_state(inputs, batch)),
+            **{s.name: batch[s.name] for s in inputs if _is_fed(s, batch)},
+        }
+        outputs = runner({**batch, **state})
+        state = {s.name: np.asarray(outputs[s.state_of]) for s in inputs if s.state_of is not None}
+        yield outputs
+
+
+def initial_state(inputs: Iterable[InputSpec], batch: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    """What each state is before the first step, as large as the batch says; a letter that is not in the batch is 1."""
+    inputs = tuple(inputs)
+    sizes = {
+        dim: size
+        for spec in inputs
+        if spec.name in batch
+        for dim, size in zip(spec.dims, batch[spec.name].shape, strict=False)
+        if isinstance(dim, str)
+    }
+    return {
+        spec.name: np.full([sizes.get(d, 1) if isinstance(d, str) else d for d in spec.dims], spec.initial, spec.dtype)
+        for spec in inputs
+        if spec.state_of is not None
+    }
+
+
+def _is_fed(spec: InputSpec, batch: Arrays) -> bool:
+    return spec.state_of is not None and spec.name in batch
