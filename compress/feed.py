@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,10 +62,9 @@ class Feed:
 
     def batches_per_epoch(self) -> int:
         """Counted by walking one epoch where the data cannot tell."""
-        try:
-            return len(self.data)  # type: ignore[arg-type]
-        except TypeError:
-            return sum(1 for _ in self.data)
+        if isinstance(self.data, Sized):
+            return len(self.data)
+        return sum(1 for _ in (self.data.epoch(0, self.seed) if isinstance(self.data, ShuffledBatches) else self.data))
 
     def _opened(self) -> Iterator[tuple[dict[str, Any], Any]]:
         seed_generators(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))

@@ -35,14 +35,14 @@ class TrainingLog:
     """What a training did; `steps` and `seed` repeat it, however its budget was given.
 
     Args:
-        epochs: passes over the training split, a part of one included.
+        epochs: passes over the training split that were begun.
         seconds: of training alone, before and after a resume.
         losses: (step, mean loss since the entry before), about twenty of them.
         resumed_at: the step a checkpoint was taken up at; 0 for a run from the start.
     """
 
     steps: int
-    epochs: float
+    epochs: int
     seconds: float
     seed: int
     device: str
@@ -104,7 +104,7 @@ def train(
     objective = loss or _task_loss(task, training.label_smoothing)
     identity = {"seed": seed, **asdict(training)}
     with own_generators(seed), torch.enable_grad():
-        network.to(device).train()
+        _train_mode(network.to(device))
         saved = restore(checkpoint, identity, network) if resume and checkpoint is not None else None
         if saved is None:
             steps = _budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
@@ -121,16 +121,23 @@ def train(
             run.average.copy_into(network)
         finally:
             network.to(home).eval()
-    per_epoch = feed.batches_per_epoch()
     return TrainingLog(
         steps=steps,
-        epochs=round(steps / per_epoch, 3),
+        epochs=feed.epoch + 1,
         seconds=round(run.seconds, 3),
         seed=seed,
         device=device,
         losses=_curve(run.losses),
         resumed_at=resumed_at,
     )
+
+
+def _train_mode(network: nn.Module) -> None:
+    """Dropout and batch statistics on, but not in layers whose parameters are all frozen: those stay as they are."""
+    for module in network.train().modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            module.training = False
 
 
 def learning_rate(step: int, steps: int, training: Training) -> float:

@@ -1,0 +1,186 @@
+"""Reproduce a reference model: build it, train it, score it once on test, save it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import nn
+
+import models
+from export.files import check_output, whole
+from export.session import torch_runner
+from models.errors import UsageError
+from models.records import Entry, Form, InputSpec, Model, Score, Task, Training
+
+from .base import Progress
+from .training import TrainingLog, train
+
+
+def train_entry(
+    name: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    minutes: float | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    train_on: Literal["auto", "cpu", "cuda"] = "auto",
+) -> tuple[Model, Score, TrainingLog]:
+    """Train an entry from random weights and score it on test.
+
+    Args:
+        name: of the entry.
+        settings: options of the entry's builder, and fields of `Training`, in place of the entry's own.
+        output: `.safetensors` for the bare weights, anything else for a checkpoint that every command takes. While it
+            trains, `<stem>.training.pt` beside it can be resumed; it goes when the output is there.
+        seed: of the weights and of the training.
+        steps: in place of the epochs.
+        minutes: in place of the epochs.
+        resume: go on from `<stem>.training.pt`, where there is one.
+        progress: told how far it is.
+        train_on: "auto" is a GPU where there is one.
+
+    Raises:
+        UsageError: no such entry or setting, or a value that the builder refuses.
+        DataError: the entry's data is not here and cannot be fetched.
+        TrainingError: it diverged.
+    """
+    from export.checkpoint import save
+
+    entry = find_entry(name)
+    options, training = split_settings(entry, settings or {})
+    part = check_output(output).with_suffix(".training.pt") if output is not None else None
+    network, task, log = train_network(
+        entry,
+        options=options,
+        training=training,
+        seed=seed,
+        steps=steps,
+        minutes=minutes,
+        checkpoint=part,
+        resume=resume,
+        progress=progress,
+        train_on=train_on,
+    )
+    done = {"pass": "train", "settings": {**options, **asdict(training), "seed": seed, "steps": log.steps}}
+    model = replace(_model(entry, network, options, task.labels), history=(done,))
+    score = task.score(torch_runner(model), "test")
+    if output is not None and part is not None:
+        if output.suffix == ".safetensors":
+            save_weights(network, output)
+        else:
+            save(model, output)
+        part.unlink(missing_ok=True)
+    return model, score, log
+
+
+def train_network(
+    entry: Entry,
+    *,
+    options: Mapping[str, Any],
+    training: Training,
+    seed: int = 0,
+    steps: int | None = None,
+    minutes: float | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    train_on: Literal["auto", "cpu", "cuda"] = "auto",
+) -> tuple[nn.Module, Task, TrainingLog]:
+    """Build the entry's own module and train it, not lifted; `options` are the builder's, the rest as `train`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            network = entry.build(**options)
+        except (ValueError, TypeError, RuntimeError, LookupError, ZeroDivisionError) as error:
+            asked = ", ".join(f"{n}={v!r}" for n, v in options.items())
+            raise UsageError(f"train {entry.name}: it cannot be built with {asked}: {error}") from error
+    task = entry.task(batch_size=training.batch_size)
+    log = train(
+        network,
+        task,
+        training,
+        inputs=[spec.name for spec in entry.inputs],
+        outputs=[spec.name for spec in entry.outputs],
+        steps=steps,
+        minutes=minutes,
+        checkpoint=checkpoint,
+        resume=resume,
+        seed=seed,
+        train_on=train_on,
+        progress=progress,
+        what=f"train {entry.name}",
+    )
+    return network, task, log
+
+
+def save_weights(network: nn.Module, output: Path) -> None:
+    """Write the bare state_dict as `.safetensors`, whole or not at all."""
+    with whole(output) as file:
+        safetensors.torch.save_file({name: t.contiguous() for name, t in network.state_dict().items()}, file)
+
+
+def find_entry(name: str) -> Entry:
+    """The entry of that name; raises UsageError with the nearest names."""
+    try:
+        return models.find(name)
+    except KeyError:
+        near = difflib.get_close_matches(name, models.ZOO, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"train: no reference model named '{name}'. {hint}(`compress models` lists them)") from None
+
+
+def split_settings(entry: Entry, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Training]:
+    """Options of the builder, and the entry's training with what was set; raises UsageError for an unknown name."""
+    of_training = {f.name for f in fields(Training)}
+    of_builder = list(inspect.signature(entry.build).parameters)
+    for name in settings:
+        if name not in of_training and name not in of_builder:
+            near = difflib.get_close_matches(name, [*of_training, *of_builder], n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"It has {', '.join([*of_builder, *sorted(of_training)])}."
+            raise UsageError(f"train {entry.name}: no setting named '{name}'. {hint}")
+    options = {name: value for name, value in settings.items() if name in of_builder}
+    return options, replace(entry.training, **{n: v for n, v in settings.items() if n in of_training})
+
+
+def _model(entry: Entry, network: nn.Module, options: Mapping[str, Any], labels: tuple[str, ...]) -> Model:
+    from export.wrap import Model as LiftedModel
+
+    return LiftedModel(
+        network,
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        labels=labels,
+        preprocess=entry.preprocess,
+        forms={name: _as_wide(form, entry, options) for name, form in entry.forms.items()},
+        typical=entry.typical,
+        name=entry.name,
+        data=entry.data,
+    )
+
+
+def _as_wide(form: Form, entry: Entry, options: Mapping[str, Any]) -> Form:
+    """The form's states at the width that was asked for; an entry states them at its builder's own."""
+    width = inspect.signature(entry.build).parameters.get("width")
+    if width is None or "width" not in options:
+        return form
+    states = {spec.state_of for spec in form.inputs if spec.state_of}
+
+    def dims(spec: Any) -> Any:
+        is_state = (isinstance(spec, InputSpec) and spec.state_of is not None) or spec.name in states
+        return (
+            replace(spec, dims=tuple(options["width"] if d == width.default else d for d in spec.dims))
+            if is_state
+            else spec
+        )
+
+    return replace(form, inputs=tuple(map(dims, form.inputs)), outputs=tuple(map(dims, form.outputs)))
