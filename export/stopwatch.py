@@ -17,14 +17,10 @@ import numpy as np
 from export.timing import FEWEST_TURNS, Comparison, Timing, Turn, compare, timing
 from models.errors import UsageError
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
 __all__ = ["Comparison", "Stopwatch", "Timing", "Timings"]
 
 Call = Callable[[], object]
+_STRETCH_MS = 0.25  # what is lost where a disturbance is noticed; a look at the scheduler's account costs 1 µs
 _LONG_MS = 100.0  # beyond it, the caches that the turn before left cold are a small part of a call
 
 
@@ -87,8 +83,8 @@ class Stopwatch:
             raise UsageError("stopwatch: nothing to time; give at least one callable by its name.")
         for call in calls.values():
             call()  # before the pin: threads that a runtime starts now would keep it for good
-        with _held(self.threads) as (cores, note), _no_garbage_collection():
-            turns = self._rounds(calls)
+        with _held(self.threads) as (cores, note), _no_garbage_collection(), _waiting() as waited:
+            turns = self._rounds(calls, waited)
         first, *others = calls
         return Timings(
             timings={name: timing(taken) for name, taken in turns.items()},
@@ -97,7 +93,7 @@ class Stopwatch:
             note=note,
         )
 
-    def _rounds(self, calls: Mapping[str, Call]) -> dict[str, list[Turn]]:
+    def _rounds(self, calls: Mapping[str, Call], waited: Callable[[], int]) -> dict[str, list[Turn]]:
         plan = {name: self._plan(call) for name, call in calls.items()}
         turns: dict[str, list[Turn]] = {name: [] for name in calls}
         order, rng = list(calls), random.Random(self.seed)
@@ -106,12 +102,12 @@ class Stopwatch:
         while taken < FEWEST_TURNS or time.perf_counter() < end:
             rng.shuffle(order)
             for name in order:
-                turns[name].append(_turn(calls[name], *plan[name]))
+                turns[name].append(_turn(calls[name], plan[name], waited))
             taken += 1
         return turns
 
-    def _plan(self, call: Call) -> tuple[int, int]:
-        """Warm up, for ten turns and three calls (one call, if it is long); give the uncounted and counted of a turn."""
+    def _plan(self, call: Call) -> _Plan:
+        """Warm up, for ten turns and three calls (one call, if it is long), and plan a turn of such calls."""
         spent: list[float] = []
         total = 0.0
         while total < 10 * self.turn_ms or (len(spent) < 3 and spent[-1] < _LONG_MS):
@@ -119,29 +115,55 @@ class Stopwatch:
             call()
             spent.append((time.perf_counter_ns() - start) / 1e6)
             total += spent[-1]
-        usual = statistics.median(spent[len(spent) // 2 :])
-        return int(usual < _LONG_MS), max(1, round(self.turn_ms / max(usual, 1e-6)))
+        usual = max(statistics.median(spent[len(spent) // 2 :]), 1e-6)
+        stretch = max(1, round(_STRETCH_MS / usual))
+        return _Plan(int(usual < _LONG_MS), max(1, round(self.turn_ms / usual / stretch)), stretch)
 
 
-def _turn(call: Call, uncounted: int, counted: int) -> Turn:
-    for _ in range(uncounted):
+@dataclass(frozen=True)
+class _Plan:
+    """A turn: calls that do not count, then so many stretches of so many calls that do."""
+
+    uncounted: int
+    stretches: int
+    calls: int
+
+
+def _turn(call: Call, plan: _Plan, waited: Callable[[], int]) -> Turn:
+    """One turn; stretches that waited for the core more than 1 % of their time are left out, unless all did."""
+    for _ in range(plan.uncounted):
         call()
     clock = time.perf_counter_ns
-    switches = _switches()
-    marks = [clock()]
-    mark = marks.append
-    for _ in range(counted):
-        call()
-        mark(clock())
-    disturbed = _switches() != switches
-    # at least one tick of the clock, so that ratios exist
-    return Turn(np.maximum(np.diff(np.array(marks, np.int64)), 1) / 1e6, disturbed)
+    alone: list[list[int]] = []
+    disturbed: list[list[int]] = []
+    for _ in range(plan.stretches):
+        before = waited()
+        marks = [clock()]
+        mark = marks.append
+        for _ in range(plan.calls):
+            call()
+            mark(clock())
+        quiet = 100 * (waited() - before) <= marks[-1] - marks[0]
+        (alone if quiet else disturbed).append(marks)
+    spent = np.diff(np.array(alone or disturbed, np.int64)).ravel()
+    return Turn(np.maximum(spent, 1) / 1e6, disturbed=not alone)  # at least one tick, so that ratios exist
 
 
-def _switches() -> int:
-    """How often the scheduler has taken the core from this thread for another one; 0 where the system does not say."""
-    who = getattr(resource, "RUSAGE_THREAD", None)
-    return 0 if who is None else resource.getrusage(who).ru_nivcsw
+@contextlib.contextmanager
+def _waiting() -> Iterator[Callable[[], int]]:
+    """Gives a function: for how many nanoseconds this thread has stood in the queue for a core that others had.
+
+    It is always 0 where the system does not say (Linux does, in a thread's `schedstat`).
+    """
+    try:
+        file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        yield lambda: 0
+        return
+    try:
+        yield lambda: int(os.pread(file, 64, 0).split()[1])
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager

@@ -94,13 +94,14 @@ def compare(a: str, b: str, turns_a: Sequence[Turn], turns_b: Sequence[Turn]) ->
     Raises:
         ValueError: the two do not have the same number of turns.
     """
-    pairs = list(zip(turns_a, turns_b, strict=True))
-    kept = _undisturbed([one.disturbed or other.disturbed for one, other in pairs])
+    pairs = _pairs(turns_a, turns_b)
     # logarithms, so that a over b and b over a have mirrored intervals
-    ratios = np.log([np.median(pairs[i][0].calls_ms) / np.median(pairs[i][1].calls_ms) for i in kept])
+    ratios = np.log([np.median(one.calls_ms) / np.median(other.calls_ms) for one, other in pairs])
     low, high = median_interval(ratios)
     speedup, low, high = math.exp(float(np.median(ratios))), math.exp(low), math.exp(high)
-    return Comparison(a=a, b=b, speedup=speedup, low=low, high=high, verdict=judge(speedup, low, high), turns=len(kept))
+    return Comparison(
+        a=a, b=b, speedup=speedup, low=low, high=high, verdict=judge(speedup, low, high), turns=len(pairs)
+    )
 
 
 def judge(speedup: float, low: float, high: float, *, band: float = BAND) -> Verdict:
@@ -150,6 +151,18 @@ def _alikeness(values: Floats) -> float:
             break
         total += 2 * float(pair)
     return total
+
+
+def _pairs(turns_a: Sequence[Turn], turns_b: Sequence[Turn]) -> list[tuple[Turn, Turn]]:
+    """The rounds in which both ran alone; where those are too few, the turns of each that ran alone, in order."""
+    rounds = list(zip(turns_a, turns_b, strict=True))
+    kept = _undisturbed([one.disturbed or other.disturbed for one, other in rounds])
+    if len(kept) < len(rounds):
+        return [rounds[i] for i in kept]
+    alone_a, alone_b = ([turn for turn in turns if not turn.disturbed] for turns in (turns_a, turns_b))
+    if min(len(alone_a), len(alone_b)) >= FEWEST_TURNS:
+        return list(zip(alone_a, alone_b, strict=False))
+    return rounds
 
 
 def _undisturbed(disturbed: Sequence[bool]) -> list[int]:
