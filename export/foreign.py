@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import functools
 import importlib
 import inspect
@@ -18,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.errors import CompressError, ModelFileError, UsageError
+from models.errors import CompressError, ModelFileError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -133,12 +132,6 @@ def fit(module: torch.nn.Module, file: str, content: Any, *, arch: str) -> None:
         raise ModelFileError(_misfit(file, arch, best, wanted, missing, unexpected, reshaped))
     module.load_state_dict(best, strict=False)
     module.eval()
-
-
-def did_you_mean(word: str, among: Sequence[str]) -> str:
-    """` Did you mean 'x'?` for the nearest, or nothing where none is near."""
-    near = difflib.get_close_matches(word, among, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def make_way() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from export import foreign
 from export.inputs import in_order_of, inputs_of, parse_input
 from models import ZOO
-from models.errors import ModelFileError, UsageError
+from models.errors import ModelFileError, UsageError, did_you_mean
 from models.records import Arrays, InputSpec, Model, Preprocess, Task
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _existing(given: str) -> Path:
         raise UsageError(_no_such_model(given))
     beside = [p.name for p in file.parent.iterdir() if p.suffix in _SUFFIXES] if file.parent.is_dir() else []
     where = "" if file.parent.is_dir() else f" (nor a folder {str(file.parent)!r})"
-    raise ModelFileError(f"there is no file {given!r}{where}.{foreign.did_you_mean(file.name, beside)}")
+    raise ModelFileError(f"there is no file {given!r}{where}.{did_you_mean(file.name, beside)}")
 
 
 def _no_such_model(name: str) -> str:
-    near = foreign.did_you_mean(name, list(ZOO))
+    near = did_you_mean(name, list(ZOO))
     return f"no reference model or file named {name!r}.{near} (`compress models` lists them)"
 
 

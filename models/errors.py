@@ -1,6 +1,18 @@
 """The errors a person can put right. Each carries the whole sentence they will read, and its exit status."""
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
+
+
+def did_you_mean(word: object, among: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest, or nothing where none is near.
+
+    >>> did_you_mean("seperate", ["separate", "prune"])
+    " Did you mean 'separate'?"
+    """
+    near = difflib.get_close_matches(str(word), list(among), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class CompressError(Exception):

@@ -1,0 +1,187 @@
+"""A recipe is an ordered list of passes: run them left to right, or read them from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import compress
+from compress.base import Context, Outcome, Pass
+from compress.fields import build
+from models.errors import UsageError, did_you_mean
+from models.records import Model
+
+_KEYS = {"model": str, "data": str, "device": str, "seed": int, "pass": list}
+_CODE = re.compile(r"(?!zoo:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # pkg.module:name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a recipe file says. What it leaves out is "" or None, for the command line to fill."""
+
+    passes: tuple[Pass, ...]
+    model: str = ""
+    data: str = ""
+    device: str = ""
+    seed: int | None = None
+
+
+def run(passes: Sequence[Pass], model: Model, context: Context) -> list[Outcome]:
+    """Apply passes left to right. The last outcome holds the finished model.
+
+    The first model teaches where no other teacher is named. Where a pass takes ONNX after torch, the model crosses by
+    export; an ONNX model is lifted where the first pass takes torch.
+
+    Raises:
+        UsageError: no passes, or one that takes torch after one that takes ONNX.
+        CompressError: a pass could not do its work; a note on the error says which, and after which others.
+    """
+    return list(steps(passes, model, context))
+
+
+def steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[Outcome]:
+    """The outcomes of `run`, one by one, for those who measure in between. The order is checked before the first."""
+    check_order(passes)
+    model = crossed(model, passes[0])
+    context = context if context.teacher is not None else replace(context, teacher=model)
+    return _steps(passes, model, context)
+
+
+def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[Outcome]:
+    for position, step in enumerate(passes):
+        try:
+            outcome = step(crossed(model, step), context)
+        except Exception as error:
+            error.add_note(f"in pass {step!r}, after {[p.name for p in passes[:position]] or 'no other pass'}")
+            raise
+        model = remembered(outcome.model, step)
+        yield replace(outcome, model=model)
+
+
+def check_order(passes: Sequence[Pass]) -> None:
+    """Refuse what cannot work, before anything is computed.
+
+    Raises:
+        UsageError: no passes, or one that takes torch after one that takes ONNX.
+    """
+    if not passes:
+        raise UsageError("the recipe has no passes. `compress passes` lists them.")
+    for earlier, later in itertools.pairwise(passes):
+        if (earlier.takes, later.takes) == ("onnx", "torch"):
+            raise UsageError(
+                f"{later.name!r} works on torch networks and cannot follow {earlier.name!r}, which gives ONNX: "
+                f"what is rounded is not trained further. Put {later.name!r} before {earlier.name!r}."
+            )
+
+
+def crossed(model: Model, step: Pass) -> Model:
+    """The model in the form that the pass takes; the same one where it is in that form already."""
+    if step.takes == "onnx" and not model.is_onnx:
+        from export.to_onnx import to_onnx
+
+        return to_onnx(model)
+    if step.takes == "torch" and model.is_onnx:
+        from export.from_onnx import lift_onnx
+
+        return lift_onnx(model)
+    return model
+
+
+def remembered(model: Model, step: Pass) -> Model:
+    """The model with one more line in its history: the pass, its settings, our version."""
+    line = {"pass": step.name, "settings": fields_of(step), "version": compress.__version__}
+    return replace(model, history=(*model.history, line))
+
+
+def fields_of(step: Pass) -> dict[str, Any]:
+    """The fields of a pass as JSON and TOML have them: tuples are lists, what is None is left out."""
+    given: dict[str, Any] = (
+        dataclasses.asdict(step) if dataclasses.is_dataclass(step) and not isinstance(step, type) else {}
+    )
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v is not None}
+
+
+def read_recipe(path: str | Path, *, allowed: Sequence[str] = ()) -> Recipe:
+    """Read a TOML recipe: `model`, `data`, `device`, `seed`, then `[[pass]]` tables with `name` and the pass's fields.
+
+    A recipe never loads code by itself: what it names as `pkg.module:name` must be among `allowed`, the names that the
+    command line gave. A model file is looked for beside the recipe first.
+
+    Raises:
+        UsageError: there is no such file, it is not TOML, or names what does not exist; the text says where.
+    """
+    path = Path(path)
+    content = _toml(path)
+    for key, value in content.items():
+        if key not in _KEYS:
+            near = did_you_mean(key, _KEYS) or f" There are: {', '.join(_KEYS)}."
+            raise UsageError(f"{path}: there is no key {key!r}.{near}")
+        if type(value) is not _KEYS[key]:
+            kind = {str: "a text", int: "a whole number", list: "a [[pass]] table"}[_KEYS[key]]
+            raise UsageError(f"{path}: {key} takes {kind}, not {value!r}.")
+    tables = content.pop("pass", [])
+    _refuse_code(content, f"{path}", allowed)
+    if "model" in content and (path.parent / content["model"]).is_file():
+        content["model"] = str(path.parent / content["model"])
+    passes = tuple(_read_pass(table, f"{path}, pass {number}", allowed) for number, table in enumerate(tables, 1))
+    try:
+        check_order(passes)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return Recipe(passes=passes, **content)
+
+
+def find_pass(name: str, *, where: str = "") -> type[Pass]:
+    """The class of the pass of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in compress.PASSES:
+        near = did_you_mean(name, compress.PASSES)
+        raise UsageError(f"{where}{': ' if where else ''}no pass named {name!r}.{near} (`compress passes` lists them)")
+    module, _, attribute = compress.PASSES[name][0].partition(":")
+    found: type[Pass] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        beside = [p.name for p in path.parent.glob("*.toml")]
+        raise UsageError(f"there is no recipe {str(path)!r}.{did_you_mean(path.name, beside)}") from None
+    except OSError as error:
+        raise UsageError(f"the recipe {str(path)!r} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not TOML: it is no text in UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+
+
+def _read_pass(table: Mapping[str, Any], where: str, allowed: Sequence[str]) -> Pass:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: write each pass as a table of its own, [[pass]].")
+    values = dict(table)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f'{where}: it has no name. Begin the table with, for example, name = "prune".')
+    found = find_pass(name, where=where)
+    _refuse_code(values, where, allowed)
+    return build(found, values, where=f"{where} ({name})")
+
+
+def _refuse_code(values: Mapping[str, Any], where: str, allowed: Sequence[str]) -> None:
+    for key, value in values.items():
+        if isinstance(value, str) and _CODE.fullmatch(value) and value not in allowed:
+            raise UsageError(
+                f"{where}: {key} = {value!r} is code, which a recipe does not load by itself. "
+                f"Allow it on the command line: --plugin {value}"
+            )
