@@ -1,0 +1,261 @@
+"""What every pass promises, and one call that holds a pass to it.
+
+The author of a pass, ours or another's, runs them all:
+
+    from compress.contract import check
+    check(MyPass(strength=2), model, context)
+
+A broken promise raises `BrokenPromise`, whose text says which promise, which layer or output, and by how much.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.base import Context, Outcome, Pass
+from export.checkpoint import load_checkpoint, save
+from export.from_onnx import lift_onnx
+from export.onnx_file import read, to_bytes, write
+from export.parity import sqnr_db
+from export.session import runner_for
+from export.to_onnx import to_onnx
+from models.records import Arrays, Model, Runner, example, sizes_of
+
+FLOOR_DB = 15.0  # a pass that changes more, and must, says so by a `floor_db` of its own
+SAME_DB = 60.0  # two runtimes of one float model: rounding, and nothing else
+
+
+class BrokenPromise(AssertionError):
+    """A pass did not keep a promise of the contract."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pass on one model, run twice, for all promises to look at."""
+
+    step: Pass
+    model: Model
+    context: Context
+    before: dict[str, np.ndarray[Any, Any]]
+    outcome: Outcome
+    again: Outcome
+
+
+def make_case(step: Pass, model: Model, context: Context) -> Case:
+    """Cross the model to the form that the pass takes, note how it is, and run the pass twice."""
+    if step.takes == "onnx":
+        model = to_onnx(model)
+    elif model.is_onnx:
+        model = lift_onnx(model)
+    context = dataclasses.replace(context, teacher=context.teacher or model)
+    before = contents(model)
+    return Case(step, model, context, before, step(model, context), step(model, context))
+
+
+def check(step: Pass, model: Model, context: Context) -> Outcome:
+    """Hold the pass to every promise on this model; gives the outcome, or raises BrokenPromise."""
+    case = make_case(step, model, context)
+    for promise in CONTRACT:
+        promise(case)
+    return case.outcome
+
+
+def contents(model: Model) -> dict[str, np.ndarray[Any, Any]]:
+    """All numbers of the network by name: two models with equal contents compute the same."""
+    if model.is_onnx:
+        graphs = {"": model, **{name: _form(model, name) for name in model.forms}}
+        return {name: np.frombuffer(to_bytes(graph), np.uint8) for name, graph in graphs.items()}
+    state = model.network.state_dict()  # type: ignore[union-attr]
+    return {name: value.detach().clone().numpy() for name, value in state.items()}
+
+
+def leaves_its_input_alone(case: Case) -> None:
+    """The model that came in is bit for bit what it was."""
+    _expect_same(case, contents(case.model), case.before, "the model that came in was changed")
+
+
+def repeats_itself(case: Case) -> None:
+    """The same settings, model, context and seed give the same numbers."""
+    _expect_same(case, contents(case.again.model), contents(case.outcome.model), "a second run gave other numbers")
+
+
+def keeps_the_signature(case: Case) -> None:
+    """Inputs and outputs keep names, order, types and dimensions; a state may become narrower, nothing else may."""
+    new, old = case.outcome.model, case.model
+    if list(new.forms) != list(old.forms):
+        raise _broken(case, "keeps_the_signature", f"forms were {list(old.forms)} and are {list(new.forms)}")
+    pairs = [("main", new, old), *((name, new.forms[name], old.forms[name]) for name in old.forms)]
+    for form, after, before in pairs:
+        states = {spec.name for spec in before.inputs if spec.state_of} | {spec.state_of for spec in before.inputs}
+        for kind in ("inputs", "outputs"):
+            was = [_signature(spec, states) for spec in getattr(before, kind)]
+            now = [_signature(spec, states) for spec in getattr(after, kind)]
+            if was != now:
+                raise _broken(case, "keeps_the_signature", f"{kind} of form {form} were {was} and are {now}")
+
+
+def computes_what_it_says(case: Case) -> None:
+    """The outputs have the shapes that the signature tells, at two batch sizes, and are finite."""
+    model = case.outcome.model
+    for form, run, inputs in _runs(model):
+        outputs = run(inputs)
+        for spec in (model.forms[form] if form else model).outputs:
+            value = outputs[spec.name]
+            fixed = [(have, want) for have, want in zip(value.shape, spec.dims, strict=True) if isinstance(want, int)]
+            if any(have != want for have, want in fixed) or value.dtype != np.dtype(spec.dtype):
+                text = (
+                    f"output {spec.name} is {value.dtype}{list(value.shape)}, said to be {spec.dtype}{list(spec.dims)}"
+                )
+                raise _broken(case, "computes_what_it_says", text)
+            if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                raise _broken(case, "computes_what_it_says", f"output {spec.name} is not finite")
+
+
+def survives_its_own_file(case: Case) -> None:
+    """Written and read again it gives the very same outputs."""
+    model = case.outcome.model
+    with tempfile.TemporaryDirectory() as folder:
+        if model.is_onnx:
+            write(model, Path(folder) / "model.onnx")
+            loaded = read(Path(folder) / "model.onnx")
+        else:
+            save(model, Path(folder) / "model.pt")
+            loaded = load_checkpoint(Path(folder) / "model.pt")
+        main = dataclasses.replace(model, forms={})
+        _expect_agreement(case, "survives_its_own_file", main, dataclasses.replace(loaded, forms={}), math.inf)
+
+
+def survives_export(case: Case) -> None:
+    """ONNX Runtime gives what torch gives, for every form."""
+    if not case.outcome.model.is_onnx:
+        _expect_agreement(case, "survives_export", case.outcome.model, to_onnx(case.outcome.model), SAME_DB)
+
+
+def is_no_silent_no_op(case: Case) -> None:
+    """A pass that changed nothing says so and why; one that says it changed something did."""
+    after, before = contents(case.outcome.model), case.before
+    same = after.keys() == before.keys() and all(np.array_equal(after[name], before[name]) for name in before)
+    if same and case.outcome.changed:
+        raise _broken(
+            case, "is_no_silent_no_op", f"says it changed {case.outcome.changed[0].layer}, and changed nothing"
+        )
+    if same and not case.outcome.skipped:
+        raise _broken(case, "is_no_silent_no_op", "changed nothing and does not say why")
+    if not same and not case.outcome.changed:
+        raise _broken(case, "is_no_silent_no_op", "changed the network and does not say what")
+
+
+def names_real_layers_once(case: Case) -> None:
+    """Each note names a layer of the model, no layer twice, and has a reason."""
+    real = _layers(case.model) | _layers(case.outcome.model) | {""}
+    for kind in ("changed", "skipped"):
+        notes = getattr(case.outcome, kind)
+        for note in notes:
+            if note.layer not in real:
+                raise _broken(case, "names_real_layers_once", f"{kind}: there is no layer {note.layer!r}")
+            if not note.text.strip():
+                raise _broken(case, "names_real_layers_once", f"{kind}: {note.layer!r} has no reason")
+        names = [note.layer for note in notes if note.layer]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise _broken(case, "names_real_layers_once", f"{kind}: {sorted(twice)} more than once")
+
+
+def survives_json(case: Case) -> None:
+    """Settings, facts and layer rows are plain data; the settings make the same pass again."""
+    settings = dataclasses.asdict(case.step)  # type: ignore[call-overload]
+    again = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(json.dumps(settings)).items()}
+    if type(case.step)(**again) != case.step:
+        raise _broken(case, "survives_json", f"settings {settings} do not make the same pass again")
+    json.dumps([dict(case.outcome.facts), [dataclasses.asdict(row) for row in case.outcome.layers]], allow_nan=False)
+
+
+def stays_close(case: Case) -> None:
+    """The finished model still answers as the original does: a ruined one does not pass."""
+    floor = getattr(case.step, "floor_db", FLOOR_DB)
+    _expect_agreement(case, "stays_close", case.model, case.outcome.model, floor)
+
+
+CONTRACT: tuple[Callable[[Case], None], ...] = (
+    leaves_its_input_alone,
+    repeats_itself,
+    keeps_the_signature,
+    computes_what_it_says,
+    survives_its_own_file,
+    survives_export,
+    is_no_silent_no_op,
+    names_real_layers_once,
+    survives_json,
+    stays_close,
+)
+
+
+def _broken(case: Case, promise: str, text: str) -> BrokenPromise:
+    return BrokenPromise(f"{case.step!r} on {case.model.name or 'the model'} breaks {promise}: {text}")
+
+
+def _expect_same(
+    case: Case, one: dict[str, np.ndarray[Any, Any]], other: dict[str, np.ndarray[Any, Any]], text: str
+) -> None:
+    differing = sorted(one.keys() ^ other.keys()) or [n for n in other if not np.array_equal(one[n], other[n])]
+    if differing:
+        promise = "leaves_its_input_alone" if "came in" in text else "repeats_itself"
+        raise _broken(case, promise, f"{text}, at {differing[0] or 'the graph'}")
+
+
+def _expect_agreement(case: Case, promise: str, reference: Model, candidate: Model, floor_db: float) -> None:
+    runs = {form: run for form, run, _ in _runs(candidate)}
+    for form, run, inputs in _runs(reference):
+        outputs = (reference.forms[form] if form else reference).outputs
+        states = {spec.state_of for spec in (reference.forms[form] if form else reference).inputs}
+        want, have = run(inputs), runs[form](_narrowed(candidate, form, inputs))
+        for name in (spec.name for spec in outputs if spec.name not in states):
+            found = sqnr_db(want[name], have[name])
+            if found < floor_db and not np.array_equal(want[name], have[name]):
+                raise _broken(case, promise, f"output {name} agrees at {found:.1f} dB, the floor is {floor_db:.0f} dB")
+
+
+def _runs(model: Model) -> Iterator[tuple[str, Runner, Arrays]]:
+    sizes = sizes_of(model)
+    larger = {letter: size + 1 for letter, size in sizes.items()}
+    for form in ("", *model.forms):
+        single = _form(model, form) if form else dataclasses.replace(model, forms={})
+        yield form, runner_for(single), example(single.inputs, larger, seed=1)
+
+
+def _narrowed(model: Model, form: str, inputs: Arrays) -> Arrays:
+    """The same inputs for a model whose states a pass made narrower: a state before the first step is one constant."""
+    specs = (model.forms[form] if form else model).inputs
+    states = {spec.name: spec for spec in specs if spec.state_of}
+    return {
+        name: np.full([*value.shape[:-1], states[name].dims[-1]], states[name].initial, value.dtype)
+        if name in states
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def _form(model: Model, name: str) -> Model:
+    form = model.forms[name]
+    network = form.network if model.is_onnx else model.network.form(name)  # type: ignore[union-attr, operator]
+    return dataclasses.replace(model, network=network, inputs=form.inputs, outputs=form.outputs, forms={})
+
+
+def _signature(spec: Any, states: set[str | None]) -> tuple[Any, ...]:
+    dims = ("state",) * len(spec.dims) if spec.name in states else spec.dims
+    return (spec.name, spec.dtype, dims)
+
+
+def _layers(model: Model) -> set[str]:
+    if model.is_onnx:
+        graphs = [model.network.graph, *(form.network.graph for form in model.forms.values())]  # type: ignore[union-attr]
+        return {node.name or "" for graph in graphs for node in graph}
+    return {name for name, _ in model.network.named_modules()}  # type: ignore[union-attr]
