@@ -7,6 +7,8 @@ lines, and importing one costs more than loading torch itself.
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +103,7 @@ def train(
     home = trained[0].device
     batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
     feed = Feed(task.train, inputs, seed=seed, device=device, alone=not batch_norm)
-    objective = loss or _task_loss(task, training.label_smoothing)
+    objective = loss or task_loss(task, training.label_smoothing)
     identity = {"seed": seed, **asdict(training)}
     with own_generators(seed), torch.enable_grad():
         _train_mode(network.to(device))
@@ -184,34 +186,27 @@ def named(result: Any, outputs: Sequence[str]) -> Tensors:
     return dict(zip(outputs, parts, strict=True))
 
 
-def class_axis(output: torch.Tensor, target: Any) -> int | None:
-    """The axis of an output that holds one logit a class for integer targets, or None where there is none.
+def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
+    """The task's own loss as the engine calls it.
 
-    (N, C) for (N,), (N, T, C) for (N, T), (N, C, H, W) for (N, H, W).
+    A loss may take two things by keyword: `inputs`, where the model is to give its inputs again, and
+    `label_smoothing`, where targets are classes.
+
+    Raises:
+        UsageError: smoothing is asked of a loss that does not take it.
     """
-    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not output.is_floating_point():
-        return None
-    if output.shape[:-1] == target.shape:
-        return output.ndim - 1
-    return 1 if output.ndim > 2 and (*output.shape[:1], *output.shape[2:]) == target.shape else None
-
-
-def _task_loss(task: Task, smoothing: float) -> Loss:
-    """The task's own loss; smoothed where targets are classes (Szegedy et al. 2016, arXiv:1512.00567, sec. 7)."""
-
-    def smoothed(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
-        value = task.loss(outputs, target)
-        if not smoothing:
-            return value
-        for output in outputs.values():
-            if (axis := class_axis(output, target)) is not None:
-                return (1 - smoothing) * value - smoothing * output.log_softmax(axis).mean()
-        raise TrainingError(
-            f"train: label_smoothing {smoothing} needs class numbers as targets and one logit for each class; "
-            f"the outputs of task {task.name!r} are { ({n: tuple(o.shape) for n, o in outputs.items()}) }. Set it to 0."
+    takes = inspect.signature(task.loss).parameters
+    if label_smoothing and "label_smoothing" not in takes:
+        raise UsageError(
+            f"train: label_smoothing={label_smoothing:g}, but the loss of task {task.name!r} has none: it is for class "
+            "numbers as targets. Set it to 0."
         )
-
-    return smoothed
+    call: Callable[..., torch.Tensor] = task.loss
+    if label_smoothing:
+        call = functools.partial(call, label_smoothing=label_smoothing)
+    if "inputs" in takes:
+        return lambda outputs, target, inputs: call(outputs, target, inputs=inputs)
+    return lambda outputs, target, inputs: call(outputs, target)
 
 
 def _step(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: Sequence[str]) -> torch.Tensor:
