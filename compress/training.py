@@ -23,13 +23,13 @@ from models.errors import DataError, DeviceError, TrainingError, UsageError
 from models.records import Task, Training
 
 from .base import Progress
+from .budget import budget
 from .feed import Feed, Tensors, own_generators
 from .training_state import Average, Run, restore, store
 
 Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
 
 _CHECK_EVERY = 50  # steps between two looks at the losses: on a GPU each look waits for the device
-_TRIAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def train(
         _train_mode(network.to(device))
         saved = restore(checkpoint, identity, network) if resume and checkpoint is not None else None
         if saved is None:
-            steps = _budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
+            steps = budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
         elif steps not in (None, saved["steps"]):
             raise UsageError(f"{checkpoint}: a run of {saved['steps']} steps cannot be resumed as one of {steps}.")
         else:
@@ -275,36 +275,6 @@ def _refuse_divergence(run: Run, training: Training, trained: Sequence[nn.Parame
         f"{learning_rate(first, run.steps, training):.3g}. Try a learning rate of {training.learning_rate / 10:.3g}, "
         "clip_norm 1, or a longer warmup; if it fails at step 1, look for NaN or huge values in the data."
     )
-
-
-def _budget(
-    steps: int | None, minutes: float | None, training: Training, feed: Feed, trial: Callable[[], Callable[[], None]]
-) -> int:
-    """Steps to train: as given, or as many as fit the minutes, or as the epochs make."""
-    if steps is not None and minutes is not None:
-        raise UsageError(f"train: both steps={steps} and minutes={minutes:g} are given. Give one of them.")
-    if minutes is not None:
-        if minutes <= 0:
-            raise UsageError(f"train: minutes={minutes:g}, and it must be more than 0.")
-        return _steps_within(60 * minutes, trial())
-    if steps is None:
-        steps = training.epochs * feed.batches_per_epoch()
-    if steps <= 0:
-        raise UsageError(f"train: {steps} steps, and at least 1 is needed.")
-    return steps
-
-
-def _steps_within(seconds: float, one: Callable[[], None]) -> int:
-    """How many calls fit into the seconds, from a trial that takes its share of them; the first call is not timed."""
-    began = time.perf_counter()
-    one()
-    first = time.perf_counter()
-    timed = 0
-    while timed < 3 or time.perf_counter() - first < min(_TRIAL_SECONDS, 0.05 * seconds):
-        one()
-        timed += 1
-    now = time.perf_counter()
-    return max(1, int(0.97 * (seconds - (now - began)) * timed / (now - first)))
 
 
 def _trial(
