@@ -14,9 +14,15 @@ _TRIAL_SECONDS = 3.0
 
 
 def budget(
-    steps: int | None, minutes: float | None, training: Training, feed: Feed, trial: Callable[[], Callable[[], None]]
+    steps: int | None, minutes: float | None, training: Training, feed: Feed, trial: Callable[[], Callable[[], object]]
 ) -> int:
-    """Steps to train: as given, or as many as fit the minutes, or as the epochs make."""
+    """Steps to train: as given, or as many as fit the minutes, or as the epochs make.
+
+    `trial` makes the step that is timed, where minutes are given.
+
+    Raises:
+        UsageError: both are given, or nothing is left to do.
+    """
     if steps is not None and minutes is not None:
         raise UsageError(f"train: both steps={steps} and minutes={minutes:g} are given. Give one of them.")
     if minutes is not None:
@@ -30,7 +36,7 @@ def budget(
     return steps
 
 
-def steps_within(seconds: float, one: Callable[[], None]) -> int:
+def steps_within(seconds: float, one: Callable[[], object]) -> int:
     """How many calls fit into the seconds, from a trial that takes its share of them; the first call is not timed."""
     began = time.perf_counter()
     one()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -16,7 +15,7 @@ from torch import nn
 import models
 from export.files import check_output, whole
 from export.session import torch_runner
-from models.errors import UsageError
+from models.errors import UsageError, did_you_mean
 from models.records import Entry, Form, InputSpec, Model, Score, Task, Training
 
 from .base import Progress
@@ -130,24 +129,22 @@ def save_weights(network: nn.Module, output: Path) -> None:
 
 
 def find_entry(name: str) -> Entry:
-    """The entry of that name; raises UsageError with the nearest names."""
-    try:
-        return models.find(name)
-    except KeyError:
-        near = difflib.get_close_matches(name, models.ZOO, n=1)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"train: no reference model named '{name}'. {hint}(`compress models` lists them)") from None
+    """The entry of that name; raises UsageError with the nearest one."""
+    if name not in models.ZOO:
+        near = did_you_mean(name, models.ZOO)
+        raise UsageError(f"train: no reference model named {name!r}.{near} (`compress models` lists them)")
+    return models.find(name)
 
 
 def split_settings(entry: Entry, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Training]:
     """Options of the builder, and the entry's training with what was set; raises UsageError for an unknown name."""
-    of_training = {f.name for f in fields(Training)}
+    of_training = [f.name for f in fields(Training)]
     of_builder = list(inspect.signature(entry.build).parameters)
+    known = [*of_builder, *of_training]
     for name in settings:
-        if name not in of_training and name not in of_builder:
-            near = difflib.get_close_matches(name, [*of_training, *of_builder], n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"It has {', '.join([*of_builder, *sorted(of_training)])}."
-            raise UsageError(f"train {entry.name}: no setting named '{name}'. {hint}")
+        if name not in known:
+            near = did_you_mean(name, known) or f" There are: {', '.join(known)}."
+            raise UsageError(f"train {entry.name}: no setting named {name!r}.{near}")
     options = {name: value for name, value in settings.items() if name in of_builder}
     return options, replace(entry.training, **{n: v for n, v in settings.items() if n in of_training})
 

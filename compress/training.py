@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from models.errors import DataError, DeviceError, TrainingError, UsageError
+from models.errors import CompressError, DeviceError, TrainingError, UsageError
 from models.records import Task, Training
 
 from .base import Progress
@@ -209,21 +209,35 @@ def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
     return lambda outputs, target, inputs: call(outputs, target)
 
 
-def _step(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: Sequence[str]) -> torch.Tensor:
+def _advance(
+    run: Run, batch: tuple[Tensors, Any], training: Training, objective: Loss, outputs: Sequence[str]
+) -> torch.Tensor:
+    """One step of the optimizer; gives the loss before it."""
+    loss = _backward(run, *batch, objective, outputs)
+    if training.clip_norm:
+        torch.nn.utils.clip_grad_norm_(run.trained, training.clip_norm)
+    run.optimizer.step()
+    run.step += 1
+    run.average.update(run.step)
+    return loss
+
+
+def _backward(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: Sequence[str]) -> torch.Tensor:
     """Forward and backward of one batch; what a user's network or loss raises becomes a sentence."""
     try:
-        value = objective(named(run.network(*inputs.values()), outputs), target, inputs)
+        loss = objective(named(run.network(*inputs.values()), outputs), target, inputs)
         run.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
-        if isinstance(error, TrainingError | DataError | UsageError):
+        loss.backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        if isinstance(error, CompressError):
             raise
-        shapes = ", ".join(f"{name} {tuple(a.shape)} {str(a.dtype)[6:]}" for name, a in inputs.items())
+        shapes = ", ".join(f"{name} {str(a.dtype)[6:]}{list(a.shape)}" for name, a in inputs.items())
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
         raise TrainingError(
-            f"train: step {run.step + 1}, batch {shapes}: {str(error).splitlines()[0]} ({type(error).__name__}). "
+            f"train: step {run.step + 1}, batch {shapes}: {reason} ({type(error).__name__}). "
             "Check that the data fits the network and the loss."
         ) from error
-    return value.detach()
+    return loss.detach()
 
 
 def _loop(
@@ -236,38 +250,33 @@ def _loop(
     progress: Progress | None,
     what: str,
 ) -> None:
-    trained = [p for p in run.network.parameters() if p.requires_grad]
     began = saved_at = told_at = time.perf_counter()
     before = run.seconds
     batches = iter(run.feed)
     while run.step < run.steps:
-        inputs, target = next(batches)
         rate = learning_rate(run.step, run.steps, training)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        run.losses[run.step] = _step(run, inputs, target, objective, outputs)
-        if training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
-        run.optimizer.step()
-        run.step += 1
-        run.average.update(run.step)
+        loss = _advance(run, next(batches), training, objective, outputs)
+        run.losses[run.step - 1] = loss
         now = time.perf_counter()
         run.seconds = before + now - began
-        due = checkpoint is not None and (now - saved_at >= checkpoint_seconds or run.step == run.steps)
-        if due or run.step == run.steps or run.step % _CHECK_EVERY == 0:
-            _refuse_divergence(run, training, trained, what)
+        last = run.step == run.steps
+        due = checkpoint is not None and (last or now - saved_at >= checkpoint_seconds)
+        if due or last or run.step % _CHECK_EVERY == 0:
+            _refuse_divergence(run, training, what)
         if due and checkpoint is not None:
             store(run, checkpoint)
             saved_at = time.perf_counter()
-        if progress is not None and (now - told_at >= 0.25 or run.step == run.steps):
+        if progress is not None and (last or now - told_at >= 0.25):
             recent = float(run.losses[max(0, run.step - 20) : run.step].mean())
             progress(what, run.step, run.steps, detail=f"loss {recent:.4f}, rate {rate:.2g}")
             told_at = now
 
 
-def _refuse_divergence(run: Run, training: Training, trained: Sequence[nn.Parameter], what: str) -> None:
+def _refuse_divergence(run: Run, training: Training, what: str) -> None:
     finite = run.losses[: run.step].isfinite()
-    if bool(finite.all()) and all(bool(p.isfinite().all()) for p in trained):
+    if bool(finite.all()) and all(bool(p.isfinite().all()) for p in run.trained):
         return
     first = int(finite.logical_not().nonzero()[0]) if not bool(finite.all()) else run.step - 1
     raise TrainingError(
@@ -279,23 +288,12 @@ def _refuse_divergence(run: Run, training: Training, trained: Sequence[nn.Parame
 
 def _trial(
     network: nn.Module, training: Training, feed: Feed, objective: Loss, outputs: Sequence[str]
-) -> Callable[[], None]:
+) -> Callable[[], object]:
     """One training step on a copy, again and again; neither the network nor the feed moves."""
-    trial_feed = copy.copy(feed)
-    other = copy.deepcopy(network)
-    run = Run(other, make_optimizer(other, training), Average(other, training.average), trial_feed, 1, {})
-    trained = [p for p in other.parameters() if p.requires_grad]
-    batches = iter(trial_feed)
-
-    def one() -> None:
-        inputs, target = next(batches)
-        _step(run, inputs, target, objective, outputs)
-        if training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trained, training.clip_norm)
-        run.optimizer.step()
-        run.average.update(1)
-
-    return one
+    network, feed = copy.deepcopy(network), copy.copy(feed)
+    run = Run(network, make_optimizer(network, training), Average(network, training.average), feed, 0, {})
+    batches = iter(feed)
+    return lambda: _advance(run, next(batches), training, objective, outputs)
 
 
 def _curve(losses: torch.Tensor, points: int = 20) -> tuple[tuple[int, float], ...]:

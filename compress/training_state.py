@@ -60,8 +60,10 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     losses: torch.Tensor = field(init=False)  # (steps,), on the device, so that no step waits for it
+    trained: list[nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.trained = [p for p in self.network.parameters() if p.requires_grad]
         self.losses = torch.zeros(self.steps, device=self.feed.device)
 
     def load(self, saved: Mapping[str, Any]) -> None:
