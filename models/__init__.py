@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .records import Entry
+    from .records import Entry, InputSpec, Task
 
-__all__ = ["WEIGHTS", "ZOO", "find"]
+__all__ = ["DATA", "WEIGHTS", "ZOO", "find", "find_task"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 # name -> module of this package that holds ENTRY, and a summary; strings, so that a listing imports no torch
-ZOO: dict[str, tuple[str, str]] = {}
+ZOO: dict[str, tuple[str, str]] = {
+    "cnn-fsdd": ("cnn_fsdd", "Names the digit spoken in one second of sound; dense convolutions."),
+    "dscnn-fsdd": ("dscnn_fsdd", "Names the digit spoken in one second of sound; depthwise-separable by design."),
+    "gru-fsdd": (
+        "gru_fsdd",
+        "Names the digit spoken from as many frames as there are; recurrent, whole or step by step.",
+    ),
+    "resnet8": ("resnet8", "Names the thing on a small photograph; residual, MLPerf Tiny's own."),
+    "transformer-char": ("transformer_char", "Predicts the next character of Shakespeare; attention and embeddings."),
+    "autoencoder": ("autoencoder", "Draws a handwritten digit again; what it draws badly is an anomaly."),
+}
+
+# name of a set of data -> "module:function" that makes its task from (batch_size=, inputs=), and a summary
+DATA: dict[str, tuple[str, str]] = {
+    "fsdd": ("fsdd:task", "Spoken digits as MFCC features, in the package."),
+    "cifar10_jpeg": ("cifar:task", "CIFAR-10 as strongly compressed JPEG."),
+    "mnist": ("mnist:anomaly_task", "Handwritten digits to draw again; the digit 2 is the anomaly."),
+    "tinyshakespeare": ("shakespeare:task", "1.1 million characters of plays."),
+}
 
 
 def find(name: str) -> Entry:
@@ -22,3 +41,12 @@ def find(name: str) -> Entry:
     module, _ = ZOO[name]
     entry: Entry = importlib.import_module(f".{module}", __package__).ENTRY
     return entry
+
+
+def find_task(name: str, *, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Task:
+    """The task of a named set, its arrays named as the model's inputs; raises KeyError when there is none."""
+    module, _, function = DATA[name][0].partition(":")
+    made: Task = getattr(importlib.import_module(f".{module}", __package__), function)(
+        batch_size=batch_size, inputs=inputs
+    )
+    return made

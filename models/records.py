@@ -237,6 +237,7 @@ class Entry:
         params: exact count of the trainable parameters.
         macs: batch 1 at the typical sizes; one multiply-add is one MAC.
         licence: of the weights, from the data they were trained on, with its attribution.
+        labels: class names, where it classifies.
     """
 
     name: str
@@ -256,3 +257,4 @@ class Entry:
     forms: Mapping[str, Form] = field(default_factory=dict)
     typical: Mapping[str, int] = field(default_factory=dict)
     preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
