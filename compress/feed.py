@@ -60,6 +60,11 @@ class Feed:
                 )
             self.epoch, self.index = self.epoch + 1, 0
 
+    def walk(self) -> Iterator[tuple[Tensors, Any]]:
+        """The split once through in its own fixed order, not shuffled and not augmented."""
+        for inputs, target in map(self._parted, self.data):
+            yield {n: tensor(a, self.device) for n, a in inputs.items()}, tensors(target, self.device)
+
     def batches_per_epoch(self) -> int:
         """Counted by walking one epoch where the data cannot tell."""
         if isinstance(self.data, Sized):
@@ -69,12 +74,11 @@ class Feed:
     def _opened(self) -> Iterator[tuple[dict[str, Any], Any]]:
         seed_generators(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
         shuffled = isinstance(self.data, ShuffledBatches)
-        for batch in self.data.epoch(self.epoch, self.seed) if shuffled else self.data:
-            inputs, target = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
-            yield self._named(inputs), target
+        return map(self._parted, self.data.epoch(self.epoch, self.seed) if shuffled else self.data)
 
-    def _named(self, inputs: Any) -> dict[str, Any]:
-        """In the network's order; raises DataError where a name or an array is missing."""
+    def _parted(self, batch: Any) -> tuple[dict[str, Any], Any]:
+        """Inputs in the network's order, and the target; raises DataError where a name or an array is missing."""
+        inputs, target = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         if not isinstance(inputs, Mapping):
             inputs = dict(zip(self.names, inputs if isinstance(inputs, tuple | list) else (inputs,), strict=False))
         if missing := [name for name in self.names if name not in inputs]:
@@ -82,7 +86,7 @@ class Feed:
                 f"training data: no array {missing[0]!r} in a batch that has {sorted(inputs)}; "
                 f"the network takes {list(self.names)}. Name the arrays as the network's inputs."
             )
-        return {name: inputs[name] for name in self.names}
+        return {name: inputs[name] for name in self.names}, target
 
 
 def tensor(array: Any, device: str) -> torch.Tensor:

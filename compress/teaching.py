@@ -1,0 +1,111 @@
+"""What a teacher teaches: which of its outputs are logits, and how far a student's are from them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional as F
+
+from models.errors import TrainingError
+from models.records import Model, Task
+
+from .feed import Tensors
+
+Kind = Literal["logits", "probabilities", "values"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One output that is taught: as logits or probabilities along an axis, or as plain values."""
+
+    output: str
+    kind: Kind
+    axis: int = -1
+
+    def loss(self, student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+        """How far the student is from the teacher: `divergence` for classes, the mean squared error for values."""
+        if self.kind == "values":
+            return F.mse_loss(student, teacher)
+        if self.kind == "probabilities":
+            student, teacher = student.clamp_min(1e-12).log(), teacher.clamp_min(1e-12).log()
+        return divergence(student, teacher, temperature=temperature, axis=self.axis)
+
+
+def divergence(
+    student: torch.Tensor, teacher: torch.Tensor, *, temperature: float = 1.0, axis: int = -1
+) -> torch.Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)) along an axis, the mean over all others.
+
+    T^2 keeps the gradient's size where it is beside a loss on labels. For a T far above the logits the gradient with
+    respect to a student's logit approaches (z - v) / N, N classes, both logits z and v zero-meaned.
+
+    Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531) sec. 2 and eq. 2 to 4; KL for their cross-entropy, which has
+    the same gradient and is 0 where the two agree.
+    """
+    soft = (teacher / temperature).log_softmax(axis)
+    mine = (student / temperature).log_softmax(axis)
+    return temperature**2 * (soft.exp() * (soft - mine)).sum(axis).mean()
+
+
+def plan_lessons(model: Model, task: Task | None, target: Any, answers: Mapping[str, torch.Tensor]) -> list[Lesson]:
+    """Decide for each output how it is taught, from a batch of the teacher's answers.
+
+    States and whole-number outputs are not taught. An output has classes along an axis where
+
+    - the targets are whole numbers, its shape is theirs with one axis more, and that axis is as long as the task has
+      labels (or the task names none); not so where the task's loss takes the inputs, which are then what it compares;
+    - or, without targets, its last axis is as long as the model has labels, or, for (N, T, C), as an input of whole
+      numbers has values: a next token.
+
+    Everything else is values. Classes that are all positive and add up to 1 are probabilities, else they are logits.
+
+    Raises:
+        TrainingError: no output is left.
+    """
+    states = {spec.state_of for spec in model.inputs}
+    lessons = []
+    for spec in model.outputs:
+        answer = answers.get(spec.name)
+        if spec.name in states or answer is None or not answer.is_floating_point():
+            continue
+        axis = _class_axis(model, task, target, answer)
+        lessons.append(Lesson(output=spec.name, kind=_kind(answer, axis), axis=-1 if axis is None else axis))
+    if not lessons:
+        raise TrainingError(
+            f"no output of {model.name or 'the model'} can be taught: {[s.name for s in model.outputs]} are states or "
+            "whole numbers. Give a model whose scores, and not only its decisions, are outputs."
+        )
+    return lessons
+
+
+def taught(lessons: Sequence[Lesson], outputs: Tensors, answers: Tensors, temperature: float) -> torch.Tensor:
+    """The sum over the lessons of how far the student is from the teacher."""
+    parts = [lesson.loss(outputs[lesson.output], answers[lesson.output], temperature) for lesson in lessons]
+    return torch.stack(parts).sum()
+
+
+def _class_axis(model: Model, task: Task | None, target: Any, answer: torch.Tensor) -> int | None:
+    classes = len(task.labels) if task is not None and task.labels else len(model.labels)
+    if isinstance(target, torch.Tensor) and not target.is_floating_point():
+        if task is not None and "inputs" in inspect.signature(task.loss).parameters:
+            return None
+        if answer.shape[:-1] == target.shape and classes in (0, answer.shape[-1]):
+            return answer.ndim - 1
+        # (N, C, H, W) for (N, H, W)
+        dense = answer.ndim > 2 and (*answer.shape[:1], *answer.shape[2:]) == target.shape
+        return 1 if dense and classes in (0, answer.shape[1]) else None
+    if target is not None or answer.ndim < 2:
+        return None
+    tokens = {spec.high for spec in model.inputs if spec.high} if answer.ndim == 3 else set()
+    return answer.ndim - 1 if answer.shape[-1] in ({classes} | tokens) - {0, 1} else None
+
+
+def _kind(answer: torch.Tensor, axis: int | None) -> Kind:
+    if axis is None:
+        return "values"
+    sums = answer.sum(axis)
+    return "probabilities" if bool((answer >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()) else "logits"
