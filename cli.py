@@ -1,0 +1,208 @@
+"""The command line: it parses, calls and prints. Heavy imports happen inside a command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+import warnings
+from typing import Any
+
+import click
+
+from compress import PASSES, __version__
+from compress.call import Call
+from compress.console import say_error, size
+from compress.options import example, takes
+from compress.train_command import Entries
+from models import ZOO
+from models.errors import CompressError, did_you_mean
+
+_ORDER = (
+    "demo",
+    "info",
+    *PASSES,
+    "run",
+    "export",
+    "verify",
+    "benchmark",
+    "report",
+    "models",
+    "passes",
+    "devices",
+    "train",
+)
+
+
+class Commands(click.Group):
+    """The commands in the order of need; that of a pass is made, from its fields, when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of need."""
+        return list(_ORDER)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        if cmd_name not in PASSES:
+            return super().get_command(ctx, cmd_name)
+        from compress.pass_command import pass_command
+        from compress.recipe import find_pass
+
+        return pass_command(cmd_name, find_pass(cmd_name), PASSES[cmd_name][1])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Name the nearest command for a misspelt one."""
+        if args and not args[0].startswith("-") and args[0] not in _ORDER:
+            near = did_you_mean(args[0], _ORDER)
+            raise click.UsageError(f"no command named {args[0]!r}.{near} (`compress --help` lists them)", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing a pass."""
+        commands = {n: PASSES[n][1] if n in PASSES else self.commands[n].get_short_help_str(90) for n in _ORDER}
+        with formatter.section("Commands"):
+            formatter.write_dl(list(commands.items()))
+
+
+@click.group(
+    cls=Commands, epilog=example("compress info cnn-fsdd"), context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="compress")
+def commands() -> None:
+    """Make a trained network small and fast enough for the device it must live on, and prove it."""
+
+
+@commands.command(epilog=example("compress models"))
+@takes("say")
+def models(call: Call) -> None:
+    """List the reference models."""
+    call.console.table(("name", "what it is"), [(name, summary) for name, (_, summary) in ZOO.items()], texts=2)
+    call.console.document(models=[{"name": name, "summary": summary} for name, (_, summary) in ZOO.items()])
+
+
+@commands.command(epilog=example("compress passes"))
+@takes("say")
+def passes(call: Call) -> None:
+    """List the passes."""
+    call.console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
+    call.console.document(passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()])
+
+
+@commands.command(epilog=example("compress devices"))
+@takes("say")
+def devices(call: Call) -> None:
+    """List the devices that a file can be made for."""
+    from export.device import devices as all_devices
+
+    found = list(all_devices())
+    call.console.table(("name", "kind", "what it is"), [(d.name, d.kind, d.summary) for d in found], texts=3)
+    call.console.document(devices=found)
+
+
+@commands.command(epilog=example("compress info cnn-fsdd"))
+@click.argument("model")
+@takes("model", "data", "say")
+def info(call: Call, model: str) -> None:
+    """Show what a model is: parameters, MACs, bytes, peak activation bytes, layer by layer."""
+    from export.cost import cost
+
+    loaded = call.load(model)
+    found = cost(loaded)
+    for kind, specs in (("input", loaded.inputs), ("output", loaded.outputs)):
+        for spec in specs:
+            call.console.result(f"{kind} {spec.name}: {spec.dtype}{list(spec.dims)}")
+    rows = [(c.layer, c.type, f"{c.parameters:,}", f"{c.macs:,}", f"{c.bytes:,}") for c in found.layers]
+    rows.append(("in all", "", f"{found.parameters:,}", f"{found.macs:,}", f"{found.bytes:,}"))
+    call.console.table(("layer", "type", "parameters", "MACs", "bytes"), rows, texts=2)
+    call.console.result(f"peak of activations: {size(found.peak_activation_bytes)} at batch 1")
+    call.console.document(
+        model=loaded.name, inputs=loaded.inputs, outputs=loaded.outputs, history=loaded.history, cost=found
+    )
+
+
+@commands.group(cls=Entries, epilog=example("compress train autoencoder --steps 20"))
+def train() -> None:
+    """Reproduce a reference model: compress train NAME."""
+
+
+@commands.command(epilog=example("compress export gru-fsdd -o spotter.onnx"))
+@click.argument("model")
+@click.option("-o", "--output", metavar="FILE", help="Where the ONNX file goes; beside MODEL without it.")
+@click.option("--opset", type=click.IntRange(18), help="Of the ONNX standard.")
+@takes("model", "data", "say")
+def export(call: Call, model: str, output: str | None, opset: int | None) -> None:
+    """Write a model as ONNX: batch and time free, checked, stripped of traces."""
+    from export.files import check_output
+    from export.save import check_suffix, save
+    from export.to_onnx import OPSET, to_onnx
+
+    target = call.target(model, output, "", suffix=".onnx")
+    check_suffix(target, gives_onnx=True)
+    check_output(target, not_the_same_as=[model])
+    exported = to_onnx(call.load(model), opset=opset or OPSET)
+    save(exported, target, not_the_same_as=[model])
+    call.console.result(f"wrote {target} ({size(target.stat().st_size)})")
+    call.console.say(f"next: compress verify {model} {target}")
+    call.console.document(
+        output=target, size_bytes=target.stat().st_size, inputs=exported.inputs, outputs=exported.outputs
+    )
+
+
+@commands.command(epilog=example("compress verify cnn-fsdd cnn-fsdd"))
+@click.argument("reference")
+@click.argument("candidate")
+@click.option("--floor-db", type=float, default=20.0, show_default=True, help="The least ratio of signal to error.")
+@takes("model", "data", "say")
+def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
+    """Hold a model to another: names, types and free dimensions, and outputs above a floor; status 3 says no."""
+    from export.parity import verify as hold
+
+    found = hold(call.load(reference), call.load(candidate), floor_db=floor_db)
+    call.console.result(
+        f"{candidate} agrees with {reference}: {found.sqnr_db:.1f} dB, largest difference {found.max_abs:.3g}, "
+        f"{found.decision_flip_rate:.2%} of decisions flipped"
+    )
+    call.console.document(reference=reference, candidate=candidate, floor_db=floor_db, parity=found)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and end the process with its status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped job leaves nothing behind either
+    given = sys.argv[1:] if args is None else args
+    if "--debug" not in given:
+        warnings.filterwarnings("ignore")  # of libraries, to their own callers
+    sys.exit(status(given))
+
+
+def status(args: list[str]) -> int:
+    """Run the command line; gives the exit status (`CompressError.exit_status`; 0 is done)."""
+    try:
+        commands.main(args, prog_name="compress", standalone_mode=False)
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        return _say_why(error, args)
+
+
+def _say_why(error: BaseException, args: list[str]) -> int:
+    if isinstance(error, click.Abort) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, KeyboardInterrupt):
+        say_error("interrupted; nothing was written.")
+        return 130
+    if isinstance(error, click.ClickException):
+        say_error(error.format_message())
+        return error.exit_code
+    if isinstance(error, CompressError):
+        say_error(str(error), notes=getattr(error, "__notes__", ()) if args[:1] == ["run"] else ())
+        return error.exit_status
+    if isinstance(error, MemoryError):
+        say_error("the memory of this machine is not enough for this model.")
+        return 1
+    said = " ".join(str(error).split())[:300]
+    say_error(f"this is a mistake of compress, please report it ({type(error).__name__}: {said}); --debug shows where.")
+    return 1

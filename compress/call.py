@@ -1,0 +1,118 @@
+"""What a command line says about the model, its data and its target, made into a Model, a Task and a Context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from compress.console import Console
+from models.errors import UsageError
+
+if TYPE_CHECKING:
+    from compress.base import Context
+    from models.records import Arrays, Model, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The options that mean the same in every command; each method reads only those it needs."""
+
+    arch: str | None = None
+    arch_arg: tuple[str, ...] = ()
+    input: tuple[str, ...] = ()
+    trust_pickle: bool = False
+    preprocess: str | None = None
+    data: str | None = None
+    task: str | None = None
+    metric: str | None = None
+    device: str = "any"
+    threads: int = 1
+    train_on: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+    json: bool = False
+    quiet: bool = False
+    console: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "console", Console(as_json=self.json, quiet=self.quiet))
+
+    def load(self, given: str) -> Model:
+        """The model that a MODEL argument names, with the name of its data where that is a named set.
+
+        Raises:
+            CompressError: as `export.load.load`.
+        """
+        from compress.data_argument import is_named, parse_preprocess
+        from export.foreign import parse_arguments
+        from export.load import load
+
+        if self.arch_arg and self.arch is None:
+            raise UsageError("--arch-arg is for the callable that --arch names, and there is no --arch.")
+        shown = self._task_for(None) if self._tells_inputs() else None
+        model = load(
+            given,
+            arch=self.arch,
+            arch_args=parse_arguments(self.arch_arg),
+            inputs=self.input,
+            data=shown,
+            preprocess=parse_preprocess(self.preprocess) if self.preprocess else None,
+            trust_pickle=self.trust_pickle,
+        )
+        return replace(model, data=self.data) if self.data and is_named(self.data) and not model.data else model
+
+    def find_task(self, model: Model) -> Task | None:
+        """The task of `--task` or `--data`, else of the data that the model names; None where there is none.
+
+        Raises:
+            DataError: the data is missing, broken, or does not fit the model.
+        """
+        if self.data or self.task:
+            return self._task_for(model)
+        return replace(self, data=model.data)._task_for(model) if model.data else None
+
+    def context(self, model: Model) -> Context:
+        """All that a pass may read besides the model.
+
+        Raises:
+            DataError: as `find_task`.
+            UsageError: there is no such device.
+        """
+        from compress.base import Context
+        from compress.data_argument import calibration_from
+        from export.device import find_device
+        from export.stopwatch import Stopwatch
+
+        device = find_device(self.device)
+        task = self.find_task(model)
+        sample: Iterable[Arrays] = () if model.sample is None else (model.sample,)
+        return Context(
+            task=task,
+            calibration=sample if task is None else calibration_from(task),
+            device=device.name,
+            measure=Stopwatch(threads=self.threads, seed=self.seed) if device.name == "any" or device.is_here else None,
+            seed=self.seed,
+            train_on=self.train_on,
+            progress=self.console.progress,
+        )
+
+    def target(self, given: str, output: str | None, done: str, *, suffix: str) -> Path:
+        """Where the result goes: as `-o` says, else beside the source, named for what was done."""
+        if output is not None:
+            return Path(output)
+        source = Path(given.removeprefix("zoo:"))
+        folder, stem = (source.parent, source.stem) if source.is_file() else (Path(), source.name)
+        return folder / f"{stem}.{done}{suffix}" if done else folder / f"{stem}{suffix}"
+
+    def _tells_inputs(self) -> bool:
+        return bool((self.arch or self.trust_pickle) and not self.input and (self.data or self.task))
+
+    def _task_for(self, model: Model | None) -> Task:
+        from compress.data_argument import task_for, task_from_factory
+
+        if self.task and self.data:
+            raise UsageError("--task and --data are both given; a task brings its own data. Leave one out.")
+        if self.task:
+            return task_from_factory(self.task, model)
+        return task_for(self.data or "", model, seed=self.seed, metric=self.metric, preprocess=self.preprocess)

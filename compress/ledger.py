@@ -1,0 +1,211 @@
+"""The ledger: what each step of a recipe cost and gave, held against the original.
+
+Each step's model is exported and judged as the file that would be shipped: its bytes, its score on test (seen once,
+at the end, by nobody before), its time from one final run of all steps by turns. The first line is the original as an
+fp32 ONNX file, folded and stripped, so that nothing is compared with a file that was easy to beat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compress.base import Context, LayerRow, Note, Outcome, Pass
+from compress.recipe import fields_of, steps
+from export.cost import Cost, cost
+from export.machine import machine, versions
+from export.onnx_file import to_bytes
+from export.session import onnx_runner, session
+from export.stopwatch import Stopwatch, Timings
+from export.to_onnx import to_onnx
+from models.intervals import paired_difference
+from models.records import Arrays, Model, Score, Task, example, sizes_of
+
+SCHEMA = 1
+FRACTIONS = frozenset({"accuracy", "agreement", "AUC", "fraction"})  # a point is 0.01 of these
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLine:
+    """One step. What was not measured is None.
+
+    Args:
+        step: 0 is the original.
+        pass_: the name of the pass; "original" for the first line.
+        unit: "fraction" for scores whose point is 0.01, else the score's own.
+        drop: how much worse than the original, paired over the same samples, with its 95 % interval.
+        speedup: time of the original over time of this, with its 95 % interval.
+        costs: layer by layer: bytes and MACs.
+        layers: the decision table of the pass.
+    """
+
+    step: int
+    pass_: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metric_name: str = ""
+    unit: str = ""
+    metric: float | None = None
+    metric_low: float | None = None
+    metric_high: float | None = None
+    samples: int = 0
+    drop: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+    size_bytes: int
+    macs: int
+    parameters: int
+    median_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    verdict: str = ""
+    seconds: float = 0.0
+    changed: tuple[Note, ...] = ()
+    skipped: tuple[Note, ...] = ()
+    layers: tuple[LayerRow, ...] = ()
+    costs: tuple[Mapping[str, Any], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """All lines, and under which conditions they were measured."""
+
+    schema: int = SCHEMA
+    steps: tuple[LedgerLine, ...]
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A model to be judged, and how it came to be: `model` as the pass gave it, `shipped` as ONNX."""
+
+    name: str
+    model: Model
+    shipped: Model
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+
+
+def walk(passes: Sequence[Pass], model: Model, context: Context) -> list[Step]:
+    """Run the passes, and keep each step's model; the first is the original. Nothing is judged yet.
+
+    Raises:
+        UsageError, CompressError: as `compress.recipe.run`.
+    """
+    walked = [original(model)]
+    began = time.perf_counter()
+    for step, outcome in zip(passes, steps(passes, model, context), strict=True):
+        seconds = time.perf_counter() - began
+        walked.append(
+            Step(
+                name=step.name,
+                model=outcome.model,
+                shipped=_shipped(outcome.model),
+                settings=fields_of(step),
+                seconds=seconds,
+                outcome=outcome,
+            )
+        )
+        began = time.perf_counter()
+    return walked
+
+
+def original(model: Model, name: str = "original") -> Step:
+    """A finished model as a step: it came from nowhere and cost nothing."""
+    return Step(name=name, model=model, shipped=_shipped(model))
+
+
+def judge(walked: Sequence[Step], task: Task | None, *, stopwatch: Stopwatch | None = None) -> Ledger:
+    """Score every step on test, once, and time all by turns.
+
+    Args:
+        walked: the first is what the others are held against.
+        task: scores them; None leaves the scores out.
+        stopwatch: times them, at batch 1 and the typical sizes; None leaves the times out.
+    """
+    scores = [task.score(onnx_runner(step.shipped), "test") for step in walked] if task is not None else []
+    timings = _times(walked, stopwatch) if stopwatch is not None else None
+    lines = [_line(number, step) for number, step in enumerate(walked)]
+    if task is not None:
+        lines = [_scored(line, task, scores[0], score) for line, score in zip(lines, scores, strict=True)]
+    if timings is not None:
+        lines = [_timed(line, timings) for line in lines]
+    return Ledger(steps=tuple(lines), machine=machine(), versions=versions())
+
+
+def lost(task: Task, before: Score, after: Score) -> tuple[float, float, float]:
+    """How much worse `after` is, whichever way its score runs, with the 95 % interval of the paired difference.
+
+    Raises:
+        DataError: the two were not scored on the same rows.
+    """
+    difference, low, high = paired_difference(task, before, after)
+    return (-difference, -high, -low) if before.higher_is_better else (difference, low, high)
+
+
+def _shipped(model: Model) -> Model:
+    """As it lies in the file that is shipped: ONNX, without a calibration sample."""
+    return replace(to_onnx(model), sample=None)
+
+
+def _line(number: int, step: Step) -> LedgerLine:
+    found: Cost = cost(step.shipped)
+    outcome = step.outcome
+    return LedgerLine(
+        step=number,
+        pass_=step.name,
+        settings=step.settings,
+        size_bytes=len(to_bytes(step.shipped)),
+        macs=found.macs,
+        parameters=found.parameters,
+        seconds=step.seconds,
+        changed=outcome.changed if outcome else (),
+        skipped=outcome.skipped if outcome else (),
+        layers=outcome.layers if outcome else (),
+        facts=outcome.facts if outcome else {},
+        costs=tuple({"layer": c.layer, "bytes": c.bytes, "macs": c.macs} for c in found.layers),
+    )
+
+
+def _scored(line: LedgerLine, task: Task, first: Score, score: Score) -> LedgerLine:
+    drop, low, high = lost(task, first, score) if line.step else (None, None, None)
+    return replace(
+        line,
+        metric_name=score.unit,
+        unit="fraction" if score.unit in FRACTIONS else score.unit,
+        metric=score.value,
+        metric_low=score.low,
+        metric_high=score.high,
+        samples=score.n,
+        drop=drop,
+        drop_low=low,
+        drop_high=high,
+    )
+
+
+def _times(walked: Sequence[Step], stopwatch: Stopwatch) -> Timings:
+    return stopwatch.time({str(number): _call(step.shipped, stopwatch) for number, step in enumerate(walked)})
+
+
+def _call(model: Model, stopwatch: Stopwatch) -> Callable[[], object]:
+    made = session(model, threads=stopwatch.threads)
+    inputs: Arrays = example(model.inputs, sizes_of(model))
+    return lambda: made.run(None, dict(inputs))
+
+
+def _timed(line: LedgerLine, timings: Timings) -> LedgerLine:
+    timing = timings.timings[str(line.step)]
+    line = replace(line, median_ms=timing.median_ms, low_ms=timing.low_ms, high_ms=timing.high_ms)
+    for found in timings.comparisons:
+        if found.b == str(line.step):
+            return replace(
+                line, speedup=found.speedup, speedup_low=found.low, speedup_high=found.high, verdict=found.verdict
+            )
+    return line

@@ -1,0 +1,133 @@
+"""The command that every pass gets: load, cross, run, write, and say what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compress.call import Call
+from compress.console import size
+from compress.fields import build, settings
+from compress.options import example, takes, takes_settings
+
+if TYPE_CHECKING:
+    from compress.base import Note, Outcome, Pass
+    from export.cost import Cost
+    from models.records import Model
+
+# what a result is named for; a pass of somebody else's gives its own name
+_DONE = {"separate": "separable", "prune": "pruned", "distill": "distilled", "quantize": "int8"}
+_EXAMPLES = {
+    "quantize": "compress quantize resnet8 --mode static",
+    "separate": "compress separate cnn-fsdd --recover 20",
+    "prune": "compress prune cnn-fsdd --ratio 0.25 --recover 20",
+    "distill": "compress distill cnn-fsdd --student dscnn-fsdd --steps 20",
+}
+_SHOWN = 12  # notes of each kind on a screen; the document has all
+
+
+def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
+    """The command of a pass, made from its fields."""
+
+    @takes("model", "data", "device", "train", "threads", "say")
+    def command(call: Call, model: str, output: str | None, dry_run: bool, **fields: Any) -> None:
+        given = {key: value for key, value in fields.items() if value is not None}
+        _apply(build(of, given, where=name), call, model, output, dry_run=dry_run)
+
+    function: Callable[..., Any] = takes_settings(settings(of))(command)
+    function = click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")(
+        function
+    )
+    function = click.option("-o", "--output", metavar="FILE", help="Where the result goes; beside MODEL without it.")(
+        function
+    )
+    function = click.argument("model")(function)
+    line = _EXAMPLES.get(name, f"compress {name} cnn-fsdd")
+    return click.command(name, help=of.__doc__ or summary, short_help=summary, epilog=example(line))(function)
+
+
+def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool) -> None:
+    from compress.recipe import run
+    from export.files import check_output
+    from export.save import check_suffix, save
+
+    onnx = step.takes == "onnx" or given.endswith(".onnx")
+    target = call.target(given, output, done(step), suffix=".onnx" if onnx else ".pt")
+    check_suffix(target, gives_onnx=step.takes == "onnx")
+    check_output(target, not_the_same_as=[given])
+    model = call.load(given)
+    context = call.context(model)
+    if dry_run:
+        _say_plan(step, call, model, target, has_data=bool(context.task or context.calibration))
+        return
+    outcome = run([step], model, context)[-1]
+    call.console.close()
+    save(outcome.model, target, not_the_same_as=[given])
+    _say(step, call, given, model, outcome, target)
+
+
+def done(step: Pass) -> str:
+    """The word a result is named for: `model.int8.onnx`, `model.pruned.pt`."""
+    return "fp16" if getattr(step, "mode", "") == "fp16" else _DONE.get(step.name, step.name)
+
+
+def _say_plan(step: Pass, call: Call, model: Model, target: Path, *, has_data: bool) -> None:
+    inputs = ", ".join(f"{s.name}:{s.dtype}{list(s.dims)}" for s in model.inputs)
+    data = "with data" if has_data else "without data"
+    call.console.result(
+        f"{step!r} on {model.name!r} ({inputs}), {data}, would be written to {target}. Nothing was written."
+    )
+    call.console.document(step=step, inputs=model.inputs, has_data=has_data, output=target)
+
+
+def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, target: Path) -> None:
+    from compress.recipe import fields_of
+    from export.cost import cost
+
+    console = call.console
+    costs = cost(before), cost(outcome.model)
+    written = target.stat().st_size
+    console.table(("", "before", "after", ""), _rows(*costs))
+    console.say("")
+    for kind, notes in (("changed", outcome.changed), ("skipped", outcome.skipped)):
+        _say_notes(call, kind, notes)
+    if not outcome.changed:
+        why = outcome.skipped[0].text if outcome.skipped else "it found nothing to work on"
+        console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
+    console.result(f"wrote {target} ({size(written)})")
+    console.say(f"next: compress {'benchmark' if target.suffix == '.onnx' else 'quantize'} {_next(given, target)}")
+    console.document(
+        step=step.name,
+        settings=fields_of(step),
+        output=target,
+        size_bytes=written,
+        before=costs[0],
+        after=costs[1],
+        changed=outcome.changed,
+        skipped=outcome.skipped,
+        layers=outcome.layers,
+        facts=outcome.facts,
+    )
+
+
+def _rows(before: Cost, after: Cost) -> list[tuple[str, str, str, str]]:
+    facts = [
+        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}", before.parameters, after.parameters),
+        ("MACs", f"{before.macs:,}", f"{after.macs:,}", before.macs, after.macs),
+        ("bytes of weights", size(before.bytes), size(after.bytes), before.bytes, after.bytes),
+    ]
+    return [(name, a, b, f"{x / y:.1f}x less" if y and x > y else "") for name, a, b, x, y in facts]
+
+
+def _say_notes(call: Call, kind: str, notes: Sequence[Note]) -> None:
+    for note in notes[:_SHOWN]:
+        call.console.say(f"{kind} {note.layer or 'the network'}: {note.text}")
+    if len(notes) > _SHOWN:
+        call.console.say(f"{kind} {len(notes) - _SHOWN} more (--json lists all)")
+
+
+def _next(given: str, target: Path) -> str:
+    return f"{given} {target}" if target.suffix == ".onnx" else str(target)

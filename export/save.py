@@ -1,0 +1,53 @@
+"""A Model becomes a file: ours where it shall go through further passes, ONNX where it shall run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from export.files import check_output
+from models.errors import UsageError
+from models.records import Model
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path] = ()) -> None:
+    """Write the model as the suffix says: `.pt` ours, for a torch network; `.onnx` for either, exported where needed.
+
+    The calibration sample stays out of an ONNX file: it is what is shipped.
+
+    Args:
+        model: either form.
+        path: replaced whole; further forms of an ONNX model lie beside it.
+        not_the_same_as: the inputs, which are never overwritten.
+
+    Raises:
+        UsageError: another suffix, an ONNX network as `.pt`, or a target that cannot be written.
+        CompressError: the folder is not writable, or the disk is full.
+    """
+    path = Path(path)
+    check_suffix(path, gives_onnx=model.is_onnx)
+    check_output(path, not_the_same_as=not_the_same_as)
+    if path.suffix == ".onnx":
+        from export.onnx_file import write
+        from export.to_onnx import to_onnx
+
+        write(replace(model if model.is_onnx else to_onnx(model), sample=None), path)
+    else:
+        from export.checkpoint import save as save_checkpoint
+
+        save_checkpoint(model, path)
+
+
+def check_suffix(path: Path, *, gives_onnx: bool) -> None:
+    """Refuse a suffix that does not fit what will be written.
+
+    Raises:
+        UsageError: says which suffixes do.
+    """
+    allowed = (".onnx",) if gives_onnx else (*CHECKPOINT_SUFFIXES, ".onnx")
+    if path.suffix not in allowed:
+        what = "the result is ONNX" if gives_onnx else "the result is a network of torch"
+        raise UsageError(f"output {str(path)!r}: {what}, so its name ends in {' or '.join(allowed)}.")
