@@ -42,7 +42,7 @@ def other_sizes(size: int) -> list[int]:
 def variations(
     inputs: Sequence[InputSpec], sizes: Mapping[str, int], run: Callable[[Mapping[str, int]], T]
 ) -> list[tuple[Mapping[str, int], T]]:
-    """Run at the sizes given, then with each letter changed by itself; (sizes, result), the given ones first.
+    """Run at the sizes given, then at up to two other sizes of each letter by itself; (sizes, result) of each run.
 
     Raises:
         LiftError: what `run` raised at the given sizes; or that a letter is not free, with the size that works.
@@ -51,20 +51,25 @@ def variations(
     base = {letter: sizes[letter] for letter in letters}
     runs = [(base, run(base))]
     for letter in letters:
-        runs.append(_with_another(letter, base, inputs, run))
+        runs += _others(letter, base, inputs, run)
     return runs
 
 
-def _with_another(
+def _others(
     letter: str, base: dict[str, int], inputs: Sequence[InputSpec], run: Callable[[Mapping[str, int]], T]
-) -> tuple[dict[str, int], T]:
+) -> list[tuple[Mapping[str, int], T]]:
+    found: list[tuple[Mapping[str, int], T]] = []
     for size in other_sizes(base[letter]):
         try:
-            return {**base, letter: size}, run({**base, letter: size})
+            found.append(({**base, letter: size}, run({**base, letter: size})))
         except LiftError:
             continue
-    where = next(spec.name for spec in inputs if letter in spec.dims)
-    raise not_free(where, letter, base[letter])
+        if len(found) == 2:
+            break
+    if not found:
+        where = next(spec.name for spec in inputs if letter in spec.dims)
+        raise not_free(where, letter, base[letter])
+    return found
 
 
 def not_free(name: str, letter: str, size: int) -> LiftError:
@@ -86,7 +91,9 @@ def as_dims(seen: Seen) -> Dims | None:
 
 def _size(seen: Sequence[tuple[Mapping[str, int], int]]) -> int | str:
     base, value = seen[0]
-    changed = [next(k for k in sizes if sizes[k] != base[k]) for sizes, size in seen[1:] if size != value]
+    changed = list(
+        dict.fromkeys(next(k for k in sizes if sizes[k] != base[k]) for sizes, size in seen[1:] if size != value)
+    )
     if not changed:
         return value
     for text, rule in _rules(changed, seen):

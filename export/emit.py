@@ -1,0 +1,210 @@
+"""Writes a traced program down as the graph of a `Lifted`: layers are called as modules, the rest as operations."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.node import map_arg
+
+from export.operations import name_of
+from export.placement import Placement, clear, layer_name
+from models.errors import LiftError
+from models.records import InputSpec
+
+_ATEN = torch.ops.aten
+# hold a traced program together, compute nothing
+_CHECKS = frozenset(
+    "_assert_tensor_metadata _assert_scalar _assert_async sym_constrain_range sym_constrain_range_for_size".split()
+)
+_SAME = frozenset(
+    (_ATEN.lift_fresh_copy.default, _ATEN.lift_fresh.default, _ATEN.lift.default, _ATEN.alias.default)
+).union((_ATEN.clone.default, _ATEN.contiguous.default, _ATEN.to.device))
+_RESHAPES = frozenset((_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.reshape.default))
+_TO_TYPE = {_ATEN.to.dtype: 1, _ATEN.to.dtype_layout: None, _ATEN._to_copy.default: None}
+_PLACING = ("device", "layout", "pin_memory", "requires_grad")
+_END = 2**63 - 1
+_RANDOM = ("rand", "bernoulli", "multinomial", "normal")
+
+
+def without_checks(program: ExportedProgram) -> None:
+    """Take out, in place, the assertions that tracing left behind, and what was computed for them alone."""
+    graph = program.graph
+    for node in reversed(graph.nodes):
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload) and target._schema.name.removeprefix("aten::") in _CHECKS:
+            graph.erase_node(node)
+    drop_unused(graph)
+
+
+def drop_unused(graph: fx.Graph) -> None:
+    """Erase, in place, what no output needs; placeholders stay."""
+    for node in reversed(graph.nodes):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+
+
+class Emitter:
+    """One program becomes one graph.
+
+    Attributes:
+        tensors: name in the lifted network -> tensor, for what is used as a tensor and is no layer's own.
+    """
+
+    def __init__(self, program: ExportedProgram, placement: Placement, inputs: Sequence[InputSpec]) -> None:
+        self.program, self.placement, self.inputs = program, placement, inputs
+        self.graph = fx.Graph()
+        self.values: dict[fx.Node, Any] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        self._read: dict[str, fx.Node] = {}
+
+    def graph_of(self) -> fx.Graph:
+        """The finished graph, each node with the user's layer it came from in meta["layer"].
+
+        Raises:
+            LiftError: an operation is not among those that passes know.
+        """
+        signature = self.program.graph_signature
+        kinds = [spec.kind for spec in signature.input_specs]
+        given = iter(self.inputs)
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                if kinds.pop(0) is InputKind.USER_INPUT:
+                    spec = next(given)
+                    self.values[node] = self._node("placeholder", spec.name, name=spec.name)
+            elif node.op == "output":
+                pairs = zip(node.args[0], signature.output_specs, strict=True)
+                outputs = tuple(n for n, spec in pairs if spec.kind is OutputKind.USER_OUTPUT)
+                self.graph.output(self._mapped(outputs))
+            elif node.op == "call_function":
+                self.values[node] = self._call(node)
+        drop_unused(self.graph)
+        return self.graph
+
+    def _node(self, op: str, target: Any, args: Any = (), kwargs: Any = None, *, name: str, layer: str = "") -> fx.Node:
+        node = self.graph.create_node(op, target, args, kwargs or {}, name=name)
+        node.meta["layer"] = layer
+        return node
+
+    def _mapped(self, args: Any) -> Any:
+        return map_arg(args, self._use)
+
+    def _use(self, node: fx.Node) -> Any:
+        """A node's value in the new graph; a tensor of the network's is read when it is first used."""
+        if node in self.values or node not in self.placement.known or node.op != "placeholder":
+            return self.values[node]
+        source = self.placement.known[node]
+        path = self.placement.homes.get(id(source.tensor))
+        if path is None:
+            path = clear(source.path)
+            self.tensors[path] = source.tensor
+            self.placement.homes[id(source.tensor)] = path
+        if path not in self._read:
+            self._read[path] = self._node("get_attr", path, name=path.replace(".", "_"))
+        return self._read[path]
+
+    def _call(self, node: fx.Node) -> Any:
+        if node in self.placement.paths:
+            return self._layer(node)
+        same = _same(node)
+        if same is not None:
+            return self._use(same)
+        if node.target is operator.getitem and node.args[0].target is torch.ops.compress.recurrent.default:
+            return self._state(node)
+        if (
+            node.target is operator.getitem
+            and node.args[0] in self.placement.paths
+            and self.placement.calls[node.args[0]].first
+        ):
+            return self.values[node.args[0]] if node.args[1] == 0 else None
+        if self._is_unused(node):
+            return None
+        target, args, kwargs = _plain(node)
+        if name_of(target) is None:
+            raise _unknown(node)
+        return self._node(
+            "call_function", target, self._mapped(args), self._mapped(kwargs), name=node.name, layer=layer_name(node)
+        )
+
+    def _is_unused(self, node: fx.Node) -> bool:
+        """Whether a piece of a weight is needed only by layers that have it as their own by now."""
+        if node not in self.placement.known:
+            return False
+        users = list(node.users)
+        return all(u in self.placement.paths or (u in self.placement.known and self._is_unused(u)) for u in users)
+
+    def _layer(self, node: fx.Node) -> fx.Node:
+        path = self.placement.paths[node]
+        if node in self.placement.calls:
+            args = self._mapped(self.placement.calls[node].arguments)
+        else:  # the recurrent leaf: x, its states, its name, ...
+            x, state = self._use(node.args[0]), self._mapped(tuple(node.args[1]))
+            args = (x, *((state if node.args[3] == 2 else state[0],) if state else ()))
+        return self._node("call_module", path, args, name=path.replace(".", "_"), layer=layer_name(node))
+
+    def _state(self, node: fx.Node) -> fx.Node:
+        """Element i of the recurrent leaf's list (sequence, h, c) from what nn.LSTM and nn.GRU give."""
+        leaf, i = node.args
+        got, layer = self.values[leaf], layer_name(leaf)
+        if i and leaf.args[3] == 2:
+            got = self._node("call_function", operator.getitem, (got, 1), name=f"{got.name}_states", layer=layer)
+            i -= 1
+        return self._node("call_function", operator.getitem, (got, i), name=node.name, layer=layer)
+
+
+def _same(node: fx.Node) -> fx.Node | None:
+    """The argument that an operation hands on as it is, layout in memory aside; views are written as reshapes."""
+    target, args = node.target, node.args
+    if target in _SAME:
+        return args[0]
+    if target in (_ATEN.detach.default, _ATEN.detach_.default) and args[0].target in _SAME:
+        return args[0]
+    if target is _ATEN.slice.Tensor and len(args) >= 4 and args[2] == 0 and args[3] == _END and args[4:] in ((), (1,)):
+        return args[0]
+    if (
+        target is _ATEN.slice_scatter.default
+        and len(args) >= 5
+        and args[3] == 0
+        and args[4] == _END
+        and args[5:] in ((), (1,))
+    ):
+        return args[1]
+    if target is torch.ops.compress.dropout.default and args[1] == 0:
+        return args[0]
+    if target in _TO_TYPE and "val" in node.meta and args[0].meta["val"].dtype == node.meta["val"].dtype:
+        return args[0]
+    return None
+
+
+def _plain(node: fx.Node) -> tuple[Any, Any, Any]:
+    """An operation without what ties it to a place or a layout in memory."""
+    if node.target in _RESHAPES:
+        return _ATEN.reshape.default, node.args, node.kwargs
+    if node.target in _TO_TYPE:
+        return _ATEN.to.dtype, (node.args[0], node.meta["val"].dtype), {}
+    if node.target is torch.ops.compress.dropout.default:
+        raise AssertionError("a dropout without its layer")
+    kwargs = {key: value for key, value in node.kwargs.items() if key not in _PLACING and key != "memory_format"}
+    return node.target, node.args, kwargs
+
+
+def _unknown(node: fx.Node) -> LiftError:
+    layer = layer_name(node)
+    where = f"layer '{layer}'" if layer else "the network"
+    name = (
+        node.target._schema.name
+        if isinstance(node.target, torch._ops.OpOverload)
+        else getattr(node.target, "__name__", str(node.target))
+    )
+    short = name.rpartition("::")[2]
+    reason = (
+        "draws random numbers; give them as an input, or leave them out in eval mode"
+        if short.startswith(_RANDOM)
+        else "which is not among those that passes know"
+    )
+    return LiftError(f"lift: {where} uses the operation '{short}', {reason}.", layer=layer, operation=short)

@@ -1,0 +1,219 @@
+"""Makes a user's module the one torch form that passes take: real layers under his names, trainable, parity checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from export.callee import Callee, watched
+from export.emit import Emitter, without_checks
+from export.layers import put
+from export.letters import letters_of, not_free, other_sizes, variations
+from export.lifted import MAIN, Lifted, annotate, evaluating, tensors
+from export.placement import Placement
+from export.program import drop_hooks, own_copy, remove_parametrizations, traced
+from models.errors import LiftError
+from models.records import Form, InputSpec, OutputSpec
+
+_Runs = list[tuple[Mapping[str, int], tuple[torch.Tensor, ...]]]
+
+
+@dataclass(frozen=True)
+class LiftResult:
+    """A lifted network with what it gives.
+
+    Args:
+        outputs: of the main form.
+        forms: the further forms, their outputs filled in.
+        difference: the largest difference to the user's module that was seen, relative to the output's largest value.
+    """
+
+    network: Lifted
+    outputs: tuple[OutputSpec, ...]
+    forms: dict[str, Form] = field(default_factory=dict)
+    difference: float = 0.0
+
+
+def lift(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    forms: Mapping[str, Form] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> LiftResult:
+    """Trace a module in eval mode and rebuild it as a `Lifted`; the module itself is only read.
+
+    Args:
+        module: any module that `torch.export` can trace; recurrent layers keep their time free.
+        inputs: named as the arguments of its forward, else in their order.
+        sizes: for each letter a size at which the network works; 2 for the first and 16 for others where not given.
+        forms: further methods of the module, each one more graph over the same layers.
+        outputs: names for the main form's outputs; else the keys of a dict, "y", or "output_0" and so on.
+
+    Raises:
+        LiftError: it does not run, cannot be traced, takes a letter at one size only, uses an unknown operation, or
+            the lifted network does not agree with it.
+    """
+    forms = dict(forms or {})
+    wanted = {MAIN: Form(inputs=tuple(inputs), outputs=())} | forms
+    sizes = _sizes([spec for form in wanted.values() for spec in form.inputs], sizes or {})
+    ours = own_copy(module)
+    callees = {name: Callee(ours, form.method, form.inputs) for name, form in wanted.items()}
+    expected = {name: _reference(callee, sizes) for name, callee in callees.items()}
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in ours.modules())
+    remove_parametrizations(ours)
+    drop_hooks(ours)
+    network = _rebuilt(ours, callees, sizes)
+    difference = max(_agree(network, name, callee, expected[name], hooked) for name, callee in callees.items())
+    annotate(network, inputs, sizes, forms=forms)
+    names = {name: callee.names for name, callee in callees.items()}
+    if outputs is not None:
+        names[MAIN] = _chosen(outputs, names[MAIN])
+    found = {name: _outputs(network, name, names[name], wanted[name]) for name in wanted}
+    return LiftResult(
+        network, found[MAIN], {name: replace(form, outputs=found[name]) for name, form in forms.items()}, difference
+    )
+
+
+def _sizes(inputs: Sequence[InputSpec], given: Mapping[str, int]) -> dict[str, int]:
+    """At least 2 for every letter: tracing takes a 1 for a size that never changes."""
+    default = {letter: 16 if position else 2 for position, letter in enumerate(letters_of(inputs))}
+    return {letter: max(2, given.get(letter, size)) for letter, size in default.items()}
+
+
+def _reference(callee: Callee, sizes: Mapping[str, int]) -> _Runs:
+    """What the user's module gives at two sizes of every letter."""
+
+    def run(tried: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
+        try:
+            with watched(callee), torch.no_grad():
+                found: tuple[torch.Tensor, ...] = callee(*tensors(callee.inputs, tried))
+        except LiftError:
+            raise
+        except Exception as error:
+            layer = callee.layer
+            where = f"layer '{layer}'" if layer else f"'{callee.method}'"
+            at = f" at {dict(tried)}" if tried else ""
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise LiftError(
+                f"lift: the network does not run{at}: {where}: {reason}. If the sizes are wrong, write numbers in "
+                "place of letters, or give a size for each letter.",
+                layer=layer,
+                operation=type(error).__name__,
+            ) from error
+        if any(t.is_complex() for t in found):
+            raise LiftError("lift: the network gives complex numbers, which no runtime takes; give two real outputs.")
+        return found
+
+    return variations(callee.inputs, sizes, run)
+
+
+def _rebuilt(module: nn.Module, callees: Mapping[str, Callee], sizes: Mapping[str, int]) -> Lifted:
+    programs = {name: _traced(callee, sizes) for name, callee in callees.items()}
+    for program in programs.values():
+        without_checks(program)
+    placement = Placement(module)
+    placement.place(list(programs.values()))
+    network = Lifted()
+    found: dict[str, torch.Tensor] = {}
+    for name, program in programs.items():
+        emitter = Emitter(program, placement, callees[name].inputs)
+        network.graphs[name] = emitter.graph_of()
+        found |= emitter.tensors
+    used = {str(n.target) for graph in network.graphs.values() for n in graph.nodes if n.op == "call_module"}
+    for path, layer in placement.layers.items():
+        if path in used or any(home.startswith(f"{path}.") for home in _read(network)):
+            owner, _, name = path.rpartition(".")
+            _container(network, owner).add_module(name, layer)
+    for path, tensor in found.items():
+        owner, _, name = path.rpartition(".")
+        put(_container(network, owner), name, tensor if isinstance(tensor, nn.Parameter) else tensor.detach())
+    return network.eval()
+
+
+def _traced(callee: Callee, sizes: Mapping[str, int]):  # type: ignore[no-untyped-def]
+    """Trace; where a letter turned out fixed at its size, once more at another, since that size may be special."""
+    try:
+        return traced(callee, sizes)
+    except LiftError as error:
+        if error.operation not in sizes:
+            raise
+        for size in other_sizes(sizes[error.operation])[2:4]:
+            try:
+                return traced(callee, {**sizes, error.operation: max(2, size)})
+            except LiftError:
+                continue
+        raise
+
+
+def _read(network: Lifted) -> set[str]:
+    return {str(n.target) for graph in network.graphs.values() for n in graph.nodes if n.op == "get_attr"}
+
+
+def _container(network: nn.Module, path: str) -> nn.Module:
+    for name in path.split(".") if path else []:
+        if name not in network._modules:
+            network.add_module(name, nn.Module())
+        network = network.get_submodule(name)
+    return network
+
+
+def _agree(network: Lifted, form: str, callee: Callee, expected: _Runs, hooked: bool) -> float:
+    """The largest relative difference to the user's module; raises LiftError where it is more than rounding."""
+    worst = 0.0
+    for sizes, outputs in expected:
+        try:
+            with evaluating(network):
+                found = network.run(form, *tensors(callee.inputs, sizes))
+        except (RuntimeError, ValueError, IndexError) as error:
+            base = expected[0][0]
+            changed = next((k for k in sizes if sizes[k] != base[k]), None)
+            if changed is None:
+                raise LiftError(f"lift: the lifted network does not run: {error}") from error
+            where = next(spec.name for spec in callee.inputs if changed in spec.dims)
+            raise not_free(where, changed, base[changed]) from error
+        for name, a, b in zip(callee.names, outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            difference = _difference(a, b)
+            worst = max(worst, difference)
+            if not difference <= 1e-4:  # float32 sums in another order; a NaN is no agreement either
+                hint = " It has hooks, which are not lifted: do their work in forward." if hooked else ""
+                raise LiftError(
+                    f"lift: output '{name}' of the lifted network differs by {difference:.1e} of its largest value "
+                    f"at {dict(sizes)}; what is lifted must agree within 1e-4.{hint}",
+                    operation=name,
+                )
+    return worst
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return float("inf")
+    same = torch.isclose(a, b, rtol=0, atol=0, equal_nan=True)
+    if bool(same.all()):
+        return 0.0
+    scale = max(float(a.double().abs().max()), 1e-6)
+    return float(torch.where(same, 0.0, (a.double() - b.double()).abs()).max()) / scale
+
+
+def _chosen(outputs: Sequence[str], found: tuple[str, ...]) -> tuple[str, ...]:
+    if len(outputs) != len(found):
+        raise LiftError(
+            f"lift: {len(outputs)} output names were given, the network has {len(found)} outputs: {', '.join(found)}."
+        )
+    return tuple(outputs)
+
+
+def _outputs(network: Lifted, form: str, names: Sequence[str], wanted: Form) -> tuple[OutputSpec, ...]:
+    taken = {spec.name for spec in wanted.inputs}
+    if wanted.outputs:
+        names = _chosen([spec.name for spec in wanted.outputs], tuple(names))
+    names = [f"{name}_out" if name in taken else name for name in names]
+    nodes = network.graphs[form].output_node().args[0]
+    return tuple(
+        OutputSpec(name=name, dtype=node.meta["dtype"], dims=node.meta["shape"])
+        for name, node in zip(names, nodes, strict=True)
+    )
