@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -65,6 +65,7 @@ def session(
     spin: bool = False,
     profile_to: str | None = None,
     optimized_to: str | None = None,
+    prepack: bool = True,
 ) -> ort.InferenceSession:
     """An inference session over the model's bytes.
 
@@ -78,6 +79,7 @@ def session(
             cores disturb each other; with one thread there is no pool and it changes nothing.
         profile_to: write the runtime's profile to a file that begins with this.
         optimized_to: write the graph as the runtime optimized it to this file.
+        prepack: let kernels keep a copy of their weights in the order they like; a profile does not see such weights.
 
     Raises:
         DeviceError: the provider is not installed or finds no device.
@@ -91,6 +93,8 @@ def session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if profile_to is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_to
@@ -145,25 +149,27 @@ def onnx_runner(
 
 
 def torch_runner(model: Model, *, form: str | None = None) -> Runner:
-    """A runner on torch, in the state the network is in; no gradients are kept.
+    """A runner on torch, where the network lies; in eval mode and without gradients, whatever mode it is in.
 
     Raises:
         DataError: when it is called, for arrays that do not fit the inputs.
     """
     import torch
 
+    from export.lifted import device_of, evaluating
+
     part = model.forms[form] if form not in (None, "main") else model
     names = [spec.name for spec in part.outputs]
-    network = model.network
+    network: Any = model.network
 
     def run(arrays: Arrays) -> Arrays:
         check_arrays(part.inputs, arrays, model.name)
-        where = next(network.parameters(), torch.empty(0)).device
-        given = [torch.as_tensor(np.ascontiguousarray(arrays[spec.name])).to(where) for spec in part.inputs]
-        with torch.no_grad():
-            outputs = network.run(form, *given) if part is not model else network(*given)
+        device = device_of(network)
+        given = [torch.from_numpy(np.ascontiguousarray(arrays[spec.name])).to(device) for spec in part.inputs]
+        with evaluating(network):
+            outputs = network(*given) if part is model else network.run(form, *given)
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        return {name: value.detach().cpu().numpy() for name, value in zip(names, outputs, strict=True)}
+        return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
 
     return run
 

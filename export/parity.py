@@ -1,0 +1,269 @@
+"""Parity: how far two runtimes of one model differ, and whether one is a drop-in replacement for the other. No torch.
+
+Signal-to-quantization-noise ratio: SQNR = 10 log10(sum a^2 / sum (a - b)^2) in decibels, where a is the reference,
+over all elements of an output in all batches; of several outputs the lowest counts. Infinite where nothing differs;
+20 dB more is a tenth of the error. Where both have the same infinity, or both no number, nothing differs; where only one
+is finite the error is infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from export.session import runner_for
+from export.stream import stream
+from models.errors import DataError, VerificationError
+from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, example, sizes_of
+
+FLOOR_DB = 60.0  # float32 against float32 of another order of summation lies above 100; int8 at 20 to 45
+_STEPS = 4  # of a streaming model
+_Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far two models differ on the same inputs.
+
+    Args:
+        max_abs: largest difference of any element.
+        max_rel: that of each output divided by the largest value of the reference's output, the largest of them.
+        sqnr_db: as above.
+        decision_flip_rate: share of the rows of the first floating-point output with two elements or more along its
+            last axis, whose largest one is another; None where there is no such output.
+        shapes: each batch and length tried, as {input: shape}.
+    """
+
+    max_abs: float
+    max_rel: float
+    sqnr_db: float
+    decision_flip_rate: float | None
+    shapes: tuple[Mapping[str, tuple[int, ...]], ...]
+
+
+def parity(
+    a: Runner, b: Runner, batches: Iterable[Arrays], *, inputs: Sequence[InputSpec] = (), steps: int = 1
+) -> Parity:
+    """Run both on the same batches and compare.
+
+    Args:
+        a: the reference.
+        b: the candidate.
+        batches: named inputs; for a streaming model each batch begins a new sequence.
+        inputs: of the model; needed where it has states.
+        steps: how often a streaming model is stepped on each batch, each by its own states.
+
+    Raises:
+        VerificationError: an output is missing, or has another shape.
+        DataError: there is no batch.
+    """
+    seen = _Differences()
+    shapes = []
+    streaming = any(spec.state_of for spec in inputs)
+    for batch in batches:
+        shapes.append({name: tuple(array.shape) for name, array in batch.items()})
+        sequence = [{k: v for k, v in batch.items() if i == 0 or not _is_state(k, inputs)} for i in range(steps)]
+        runs = (stream(r, inputs, sequence) if streaming else iter([r(batch)]) for r in (a, b))
+        for reference, candidate in zip(*runs, strict=True):
+            seen.add(reference, candidate)
+    if not shapes:
+        raise DataError("parity: there is no batch to compare on.")
+    return seen.result(tuple(shapes))
+
+
+def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) -> Parity:
+    """Hold a candidate to its reference: the same signature, and outputs that agree at several batch sizes and lengths.
+
+    Each form is compared. Inputs are the reference's calibration sample where it carries one, and random ones of
+    several sizes; integer inputs stay below `high`; a streaming model is stepped through its states.
+
+    Args:
+        reference: torch or ONNX.
+        candidate: torch or ONNX.
+        floor_db: the least SQNR.
+
+    Raises:
+        VerificationError: the first difference between the signatures, or an agreement below the floor.
+    """
+    same_signature(reference, candidate)
+    found = []
+    for form in (None, *reference.forms):
+        specs = reference.inputs if form is None else reference.forms[form].inputs
+        a, b = (runner_for(model, form=form) for model in (reference, candidate))
+        found.append(parity(a, b, list(batches_for(reference, specs, form is None)), inputs=specs, steps=_STEPS))
+        result = found[-1]
+        if not result.sqnr_db >= floor_db:
+            where = "" if form is None else f", form {form!r}"
+            raise VerificationError(
+                f"verify: {candidate.name or 'the candidate'!r} does not do what {reference.name or 'its reference'!r} "
+                f"does{where}: SQNR {result.sqnr_db:.1f} dB, asked is {floor_db:g} dB; largest difference "
+                f"{result.max_abs:.3g} ({result.max_rel:.2%} of the largest output)."
+            )
+    return _worst(found)
+
+
+def same_signature(reference: Model, candidate: Model) -> None:
+    """Hold the candidate to names, order, types and free dimensions of the reference's inputs and outputs, form by form.
+
+    The letters themselves may differ. An output may be fixed where the reference's is free only if it is in fact.
+
+    Raises:
+        VerificationError: naming the first difference.
+    """
+    if set(reference.forms) != set(candidate.forms):
+        a, b = (", ".join(["main", *model.forms]) for model in (reference, candidate))
+        raise VerificationError(f"verify: the reference has the forms {a}, the candidate has {b}.")
+    pairs: list[tuple[str, Any, Any]] = [("", reference, candidate)]
+    pairs += [(f"form {name!r}: ", form, candidate.forms[name]) for name, form in reference.forms.items()]
+    for where, a, b in pairs:
+        for kind in ("inputs", "outputs"):
+            _same_specs(f"{where}{kind}", getattr(a, kind), getattr(b, kind))
+
+
+def batches_for(model: Model, inputs: Sequence[InputSpec], use_sample: bool = True) -> Iterator[dict[str, _Array]]:
+    """What to compare a model on: its sample where it has one, else random arrays of several sizes.
+
+    The first letter of a model is taken to be the batch (1, 2, 3 and 5); the others are as usual, doubled, halved and
+    a little longer. Sizes that the model itself does not take are left out.
+    """
+    if use_sample and model.sample is not None and set(model.sample) >= {s.name for s in inputs if not s.state_of}:
+        yield {name: np.asarray(model.sample[name]) for name in (s.name for s in inputs) if name in model.sample}
+        return
+    form = next((name for name, form in model.forms.items() if form.inputs == tuple(inputs)), None)
+    runner = runner_for(model, form=form if tuple(inputs) != model.inputs else None)
+    for i, sizes in enumerate(trial_sizes(model)):
+        batch = example(inputs, sizes, seed=i)
+        if i and not _takes(runner, batch):
+            continue
+        yield batch
+
+
+def trial_sizes(model: Model) -> list[dict[str, int]]:
+    """Sizes of the letters to try a model at, the usual ones first; each once."""
+    usual = sizes_of(model)
+    if not usual:
+        return [{}]
+    batch, *others = usual
+    tried = []
+    for n, change in ((1, lambda t: t), (2, lambda t: 2 * t), (5, lambda t: max(t // 2, 1)), (3, lambda t: t + 3)):
+        sizes = {batch: n if usual[batch] == 1 else change(usual[batch])} | {k: change(usual[k]) for k in others}
+        if sizes not in tried:
+            tried.append(sizes)
+    return tried
+
+
+def _takes(runner: Runner, batch: Arrays) -> bool:
+    try:
+        runner(batch)
+    except Exception:
+        return False
+    return True
+
+
+def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any]) -> None:
+    names_a, names_b = ([spec.name for spec in specs] for specs in (a, b))
+    if names_a != names_b:
+        raise VerificationError(
+            f"verify: the {where} of the reference are {_list(names_a)}, the candidate's {_list(names_b)}."
+        )
+    letters: dict[str, str | int] = {}
+    for one, other in zip(a, b, strict=True):
+        who = f"verify: {where}, {one.name!r}: the reference has {_says(one)}, the candidate {_says(other)}"
+        if one.dtype != other.dtype or len(one.dims) != len(other.dims):
+            raise VerificationError(f"{who}.")
+        for left, right in zip(one.dims, other.dims, strict=True):
+            if isinstance(left, str) and isinstance(right, int):
+                raise VerificationError(f"{who}: {left!r} is no longer free.")
+            if isinstance(left, int) and left != right and (isinstance(right, int) or isinstance(one, InputSpec)):
+                raise VerificationError(f"{who}.")
+            if isinstance(left, str) and isinstance(one, InputSpec) and letters.setdefault(left, right) != right:
+                raise VerificationError(f"{who}: {left!r} is {letters[left]!r} elsewhere.")
+
+
+def _says(spec: InputSpec | OutputSpec) -> str:
+    return f"{spec.dtype}[{','.join(map(str, spec.dims))}]"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _is_state(name: str, inputs: Sequence[InputSpec]) -> bool:
+    return any(spec.name == name and spec.state_of for spec in inputs)
+
+
+@dataclass
+class _Differences:
+    """Sums over all batches, by output."""
+
+    signal: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    max_abs: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
+    flipped: int = 0
+    rows: int = 0
+
+    def add(self, reference: Arrays, candidate: Arrays) -> None:
+        decided = False
+        for name, a in reference.items():
+            if name not in candidate:
+                raise VerificationError(
+                    f"verify: the candidate gives no output {name!r}; it gives {_list([*candidate])}."
+                )
+            a, b = np.asarray(a), np.asarray(candidate[name])
+            if a.shape != b.shape:
+                raise VerificationError(
+                    f"verify: output {name!r} is {list(a.shape)} of the reference and {list(b.shape)} of the candidate."
+                )
+            self._add_one(name, a, b)
+            if not decided and a.dtype.kind == "f" and a.ndim and a.shape[-1] > 1:
+                decided = True
+                flips = a.argmax(-1) != b.argmax(-1)
+                self.flipped, self.rows = self.flipped + int(flips.sum()), self.rows + flips.size
+
+    def _add_one(self, name: str, a: _Array, b: _Array) -> None:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.where(same, 0.0, np.abs(a - b))
+        error = np.where(np.isfinite(error), error, np.inf)
+        size = np.where(np.isfinite(a), np.abs(a), 0.0)
+        for sums, value in ((self.signal, np.square(size).sum()), (self.noise, np.square(error).sum())):
+            sums[name] = sums.get(name, 0.0) + float(value)
+        for tops, value in ((self.max_abs, error.max(initial=0.0)), (self.largest, size.max(initial=0.0))):
+            tops[name] = max(tops.get(name, 0.0), float(value))
+
+    def result(self, shapes: tuple[Mapping[str, tuple[int, ...]], ...]) -> Parity:
+        return Parity(
+            max_abs=max(self.max_abs.values(), default=0.0),
+            max_rel=max((_over(error, self.largest[name]) for name, error in self.max_abs.items()), default=0.0),
+            sqnr_db=min((_decibels(self.signal[name], self.noise[name]) for name in self.signal), default=math.inf),
+            decision_flip_rate=self.flipped / self.rows if self.rows else None,
+            shapes=shapes,
+        )
+
+
+def _over(error: float, largest: float) -> float:
+    return error / largest if largest else (math.inf if error else 0.0)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return -math.inf if signal == 0 or math.isinf(noise) else 10 * math.log10(signal / noise)
+
+
+def _worst(found: Sequence[Parity]) -> Parity:
+    """The forms' parities as one: the worst of each figure, and all shapes."""
+    flips = [p.decision_flip_rate for p in found if p.decision_flip_rate is not None]
+    return Parity(
+        max_abs=max(p.max_abs for p in found),
+        max_rel=max(p.max_rel for p in found),
+        sqnr_db=min(p.sqnr_db for p in found),
+        decision_flip_rate=max(flips, default=None),
+        shapes=tuple(shape for p in found for shape in p.shapes),
+    )

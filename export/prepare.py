@@ -1,0 +1,138 @@
+"""What every ONNX graph goes through before it is measured or quantized: folded, cleaned, named. Imports no torch.
+
+Constant folding and clean-up are onnxscript's, batch norms are folded here (see `fold_batchnorm.py`). The graph keeps
+the names, order, types and dimensions of its inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    IdentityEliminationPass,
+    LiftConstantsToInitializersPass,
+    RemoveInitializersFromInputsPass,
+    RemoveUnusedNodesPass,
+)
+from onnxscript import optimizer
+
+from export.fold_batchnorm import fold_batch_norms
+from models.records import Model
+
+_SMALL = 64  # elements; a constant as small may be stored twice
+_FEW = 4096  # elements; a constant that is made larger than this stays computed
+_GROWS = ("Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "DequantizeLinear")
+
+
+def prepare(network: ir.Model) -> None:
+    """Fold and clean a graph in place.
+
+    Constants are computed once, wherever that does not make the file larger; batch norms go into the layers before
+    them; Identity and Dropout go; equal constants are stored once; initializers are no longer listed as inputs.
+    """
+    RemoveInitializersFromInputsPass()(network)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+    _remove_dropouts(network)
+    IdentityEliminationPass()(network)
+    limits = {"input_size_limit": 1 << 62, "output_size_limit": 1 << 62}
+    optimizer.fold_constants_ir(network, should_fold=_should_fold, **limits)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+    fold_batch_norms(network)
+    optimizer.optimize_ir(network, should_fold=_should_fold, **limits)
+    RemoveUnusedNodesPass()(network)
+
+
+def fold(model: Model) -> Model:
+    """A user's ONNX model, each form prepared as our exports are, with every node named; compared with what came in.
+
+    Raises:
+        VerificationError: the prepared graph does not agree with the one that came in.
+    """
+    from export.parity import verify
+
+    def folded(network: ir.Model) -> ir.Model:
+        made = network.clone()
+        name_nodes(made)
+        prepare(made)
+        strip(made)
+        made.metadata_props.update(network.metadata_props)
+        return made
+
+    forms = {name: replace(form, network=folded(form.network)) for name, form in model.forms.items()}
+    made = replace(model, network=folded(model.network), forms=forms)  # type: ignore[arg-type]
+    verify(model, made)
+    return made
+
+
+def strip(network: ir.Model) -> None:
+    """Remove, in place, what no runtime needs: traces, documentation, shapes of intermediate values."""
+    ClearMetadataAndDocStringPass()(network)
+    network.metadata_props.clear()
+    for graph in network.graphs():
+        kept = {id(value) for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
+        for value in graph.initializers.values():
+            value.metadata_props.clear()
+        for node in graph:
+            for value in node.outputs:
+                value.metadata_props.clear()
+                if id(value) not in kept:
+                    value.shape = value.type = None
+
+
+def name_nodes(network: ir.Model) -> None:
+    """Give a name to every node that has none, and make all of them different: `Conv`, `Conv_1`."""
+    taken = {node.name for node in network.graph.all_nodes() if node.name}
+    seen: set[str] = set()
+    for node in network.graph.all_nodes():
+        if not node.name or node.name in seen:
+            node.name = unused(node.name or node.op_type, taken | seen)
+        seen.add(node.name)
+
+
+def unused(name: str, taken: set[str] | dict[str, object]) -> str:
+    """The name itself, or with the first number behind it that makes it new."""
+    if name not in taken:
+        return name
+    return next(numbered for i in range(1, 1 << 30) if (numbered := f"{name}_{i}") not in taken)
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """What would make the file larger is left to the runtime, which folds it when it loads."""
+    if node.op_type in _GROWS:
+        return False if node.op_type == "DequantizeLinear" else _outputs_small(node)
+    shared = [v for v in node.inputs if v is not None and v.is_initializer() and len(v.uses()) > 1]
+    return False if any(v.const_value is not None and v.const_value.size > _SMALL for v in shared) else None
+
+
+def _outputs_small(node: ir.Node) -> bool | None:
+    shapes = [value.shape for value in node.outputs]
+    target = node.inputs[1].const_value if node.op_type == "Expand" and node.inputs[1] is not None else None
+    if target is not None:
+        return None if target.numpy().prod() <= _FEW else False
+    if any(shape is None or not all(isinstance(d, int) for d in shape) for shape in shapes):
+        return False
+    return None if all(math.prod(shape.numpy()) <= _FEW for shape in shapes if shape is not None) else False
+
+
+def _remove_dropouts(network: ir.Model) -> None:
+    """Out of training a Dropout gives what it got; its mask, where somebody asks for it, keeps it."""
+    for node in list(network.graph.all_nodes()):
+        training = node.inputs[2] if len(node.inputs) > 2 else None
+        wanted = any(o.uses() or o.is_graph_output() for o in node.outputs[1:])
+        if node.op_type != "Dropout" or wanted or node.inputs[0] is None or node.graph is None:
+            continue
+        if training is not None and (training.const_value is None or bool(training.const_value.numpy())):
+            continue
+        identity = ir.node("Identity", [node.inputs[0]], name=node.name)
+        identity.outputs[0].name = node.outputs[0].name
+        ir.convenience.replace_nodes_and_values(
+            node.graph, node, [node], [identity], [node.outputs[0]], [identity.outputs[0]]
+        )
+
+
+def opset_of(network: ir.Model) -> int:
+    """Version of the standard operators in a graph; 1 where it uses none."""
+    return network.opset_imports.get("", network.opset_imports.get("ai.onnx", 1))

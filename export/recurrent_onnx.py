@@ -1,0 +1,119 @@
+"""nn.LSTM, nn.GRU and nn.RNN as ONNX's own operators, with free time, and not unrolled.
+
+While the network is traced each layer is one operation (see `recurrent_leaf.py`); here that operation becomes one ONNX
+node a layer and its gates are put in ONNX's order: torch has r, z, n and i, f, g, o, ONNX z, r, h and i, o, f, c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnxscript import opset18 as op
+from torch import nn
+
+from export.recurrent_leaf import KINDS, leaves
+from models.errors import CompressError
+
+_OPERATOR = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
+_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's gates, by their places in torch
+_Array = np.ndarray[Any, Any]
+Table = dict[Callable[..., Any], Callable[..., Any]]
+
+
+@contextmanager
+def translated(module: nn.Module) -> Iterator[Table]:
+    """Meanwhile the module's recurrent layers trace as one operation each; gives its entry for the exporter's table."""
+    layers: dict[str, Any] = {name: part for name, part in module.named_modules() if isinstance(part, KINDS)}
+
+    def recurrent(x: Any, state: Sequence[Any], layer: str, *_: Any, **__: Any) -> Any:
+        return _translate(layers[layer], x, state, layer)
+
+    with leaves({part: name for name, part in layers.items()}):
+        yield {torch.ops.compress.recurrent.default: recurrent} if layers else {}
+
+
+def _translate(layer: Any, x: Any, state: Sequence[Any], name: str) -> list[Any]:
+    """The nodes of all levels of a layer: [sequence, last hidden states] and for an LSTM the last cell states."""
+    if getattr(layer, "proj_size", 0):
+        raise CompressError(
+            f"export: layer '{name}' is an LSTM with proj_size={layer.proj_size}, which ONNX has no operator for. "
+            "Use an LSTM without it and a Linear behind it."
+        )
+    batched = len(x.shape) == 3
+    steps_first = _turned(x, layer, batched)
+    if not batched:
+        state = [op.Unsqueeze(s, op.Constant(value_ints=[1])) for s in state]
+    ways = 2 if layer.bidirectional else 1
+    last: list[list[Any]] = [[] for _ in range(2 if isinstance(layer, nn.LSTM) else 1)]
+    for level in range(layer.num_layers):
+        initial = [_rows(s, level * ways, ways, layer.num_layers) for s in state]
+        sequence, *states = _level(layer, steps_first, level, initial)
+        steps_first = _joined(sequence, ways)
+        for found, value in zip(last, states, strict=True):
+            found.append(value)
+    ends = [found[0] if len(found) == 1 else op.Concat(*found, axis=0) for found in last]
+    if not batched:
+        one = op.Constant(value_ints=[1])
+        return [op.Squeeze(steps_first, one), *(op.Squeeze(value, one) for value in ends)]
+    return [op.Transpose(steps_first, perm=[1, 0, 2]) if layer.batch_first else steps_first, *ends]
+
+
+def _turned(x: Any, layer: Any, batched: bool) -> Any:
+    if not batched:
+        return op.Unsqueeze(x, op.Constant(value_ints=[1]))
+    return op.Transpose(x, perm=[1, 0, 2]) if layer.batch_first else x
+
+
+def _rows(value: Any, start: int, count: int, levels: int) -> Any:
+    """One level's part of the states, (levels * ways, batch, hidden)."""
+    if levels == 1:
+        return value
+    return op.Slice(value, _ints(start), _ints(start + count), _ints(0))
+
+
+def _joined(sequence: Any, ways: int) -> Any:
+    """(steps, ways, batch, hidden) as torch has it: (steps, batch, ways * hidden)."""
+    if ways == 1:
+        return op.Squeeze(sequence, _ints(1))
+    return op.Reshape(op.Transpose(sequence, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
+
+
+def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...]:
+    kind = next(name for cls, name in _OPERATOR.items() if isinstance(layer, cls))
+    w, r, b = (op.Constant(value=ir.tensor(array)) for array in onnx_weights(layer, level))
+    ways = "bidirectional" if layer.bidirectional else "forward"
+    common = {"hidden_size": layer.hidden_size, "direction": ways}
+    if kind == "LSTM":
+        return tuple(op.LSTM(x, w, r, b, None, *initial, **common))
+    if kind == "GRU":
+        return tuple(op.GRU(x, w, r, b, None, *initial, linear_before_reset=1, **common))
+    squash = {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
+    return tuple(op.RNN(x, w, r, b, None, *initial, activations=[squash] * (1 + layer.bidirectional), **common))
+
+
+def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
+    """One level's weights in ONNX's order: W (ways, gates * hidden, in), R (ways, gates * hidden, hidden), B (ways, 2 * gates * hidden)."""
+    kind = next(name for cls, name in _OPERATOR.items() if isinstance(layer, cls))
+    found: list[list[_Array]] = [[], [], []]
+    for way in ("", "_reverse")[: 2 if layer.bidirectional else 1]:
+        w, r = (_reordered(getattr(layer, f"weight_{part}_l{level}{way}"), kind) for part in ("ih", "hh"))
+        biases = [getattr(layer, f"bias_{part}_l{level}{way}", None) for part in ("ih", "hh")]
+        b = [_reordered(bias, kind) if bias is not None else np.zeros(len(w), w.dtype) for bias in biases]
+        for stack, part in zip(found, (w, r, np.concatenate(b)), strict=True):
+            stack.append(part)
+    w, r, b = (np.stack(parts) for parts in found)
+    return w, r, b
+
+
+def _reordered(weight: torch.Tensor, kind: str) -> _Array:
+    gates = np.split(weight.detach().cpu().numpy(), len(_ORDER[kind]))
+    return np.concatenate([gates[place] for place in _ORDER[kind]])
+
+
+def _ints(*values: int) -> Any:
+    return op.Constant(value_ints=list(values))

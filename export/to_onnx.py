@@ -1,0 +1,205 @@
+"""From the torch form to ONNX: torch.export, the dynamo-based exporter, then our preparation; checked and compared.
+
+How nodes are named, so that a report can speak of layers as the user does: `LAYER/Operator`, where LAYER is the fully
+qualified name of the module in the user's network (`features.3/Conv`, `fc/MatMul`, `fc/Add`); what belongs to no
+module is named by its operator alone (`Relu`, `Add_2`). A second one of the same name gets a number. Weights keep the
+name they have in the state_dict (`features.3.weight`); other constants are `c0`, `c1`, ..., intermediate values `v0`, ...
+"""
+
+from __future__ import annotations
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from export.lifted import MAIN, evaluating, tensors
+from export.naming import keep_weight_names, name_by_layer, shorten_names
+from export.opset import in_opset
+from export.parity import verify
+from export.prepare import fold, prepare, strip
+from export.recurrent_onnx import translated
+from models.errors import CompressError
+from models.records import InputSpec, Model, OutputSpec, sizes_of
+
+__all__ = ["OPSET", "export_form", "fold", "to_onnx"]
+
+OPSET = 18
+
+
+def to_onnx(model: Model, *, opset: int = OPSET) -> Model:
+    """The model with an ONNX graph for each form; names, order, types and free dimensions are those of the model.
+
+    A model that is ONNX already passes through as it is. The graphs are compared with torch at several sizes.
+
+    Args:
+        model: with a lifted network.
+        opset: of the result.
+
+    Raises:
+        CompressError: the network or the opset cannot be exported; the text says which operation, where it is known.
+        VerificationError: ONNX Runtime and torch do not agree on the result.
+    """
+    if model.is_onnx:
+        return model
+    network: Any = model.network
+    sizes = sizes_of(model)
+    graph = export_form(network.form(MAIN), model.inputs, model.outputs, sizes, opset=opset)
+    forms = {
+        name: replace(form, network=export_form(network.form(name), form.inputs, form.outputs, sizes, opset=opset))
+        for name, form in model.forms.items()
+    }
+    exported = replace(model, network=graph, forms=forms)
+    verify(model, exported)
+    return exported
+
+
+def export_form(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    outputs: Sequence[OutputSpec],
+    sizes: Mapping[str, int],
+    *,
+    opset: int = OPSET,
+) -> ir.Model:
+    """One module as one ONNX graph with the given signature: folded, stripped, named and checked.
+
+    Args:
+        module: its forward takes the inputs in order and gives the outputs in order.
+        inputs: whose letters become free dimensions.
+        outputs: names, types and dimensions as they shall be.
+        sizes: a size for every letter, to trace with.
+        opset: of the result.
+    """
+    network = _traced(module, inputs, outputs, telling(inputs, sizes))
+    _own_io(network, inputs, outputs)
+    keep_weight_names(network)
+    prepare(network)
+    name_by_layer(network)
+    network = in_opset(network, opset)
+    strip(network)
+    shorten_names(network)
+    _describe(network, inputs, outputs)
+    check(network)
+    return network
+
+
+def telling(inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Sizes to trace with: none is 1, which torch takes for fixed, and no two are the same."""
+    letters = dict.fromkeys(d for spec in inputs for d in spec.dims if isinstance(d, str))
+    chosen: dict[str, int] = {}
+    for letter in sorted(letters, key=lambda d: -sizes[d]):
+        size = max(sizes[letter], 2)
+        while size in chosen.values():
+            size += 1
+        chosen[letter] = size
+    return chosen
+
+
+def check(network: ir.Model) -> None:
+    """Hold a graph to ONNX's own rules; raises CompressError, for a graph of ours that breaks one is our mistake."""
+    import onnx
+
+    from export.onnx_file import to_bytes, weight_bytes
+
+    if weight_bytes(Model(network)) > 1 << 30:
+        return  # the checker wants one message; ONNX Runtime still sees the graph in the comparison
+    try:
+        onnx.checker.check_model(to_bytes(Model(network)))
+    except onnx.checker.ValidationError as error:
+        raise CompressError(f"export: the graph made is no valid ONNX: {str(error).splitlines()[0]}") from error
+
+
+def _traced(
+    module: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec], sizes: Mapping[str, int]
+) -> ir.Model:
+    exact = {d: torch.export.Dim(f"size_{i}", min=1) for i, d in enumerate(sizes)}
+    first_error: Exception | None = None
+    for exactly in (True, False):  # AUTO also takes what is free only in part (T = 2 n); parity judges that
+        dims = exact if exactly else dict.fromkeys(exact, torch.export.Dim.AUTO)
+        shapes = tuple({i: dims[d] for i, d in enumerate(spec.dims) if isinstance(d, str)} for spec in inputs)
+        try:
+            with quiet(), evaluating(module), translated(module) as table:
+                program = torch.onnx.export(
+                    module,
+                    tuple(tensors(inputs, sizes)),
+                    dynamo=True,
+                    dynamic_shapes=(shapes,),
+                    input_names=[spec.name for spec in inputs],
+                    output_names=[spec.name for spec in outputs],
+                    opset_version=OPSET,
+                    custom_translation_table=table,
+                    optimize=False,
+                    verbose=False,
+                )
+        except Exception as error:
+            first_error = first_error or error
+            continue
+        assert program is not None
+        return program.model
+    raise CompressError(f"export: {_reason(first_error)}") from first_error
+
+
+def _own_io(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
+    """Give each output a value of its own: one that is an input, a constant or another output gets an Identity."""
+    graph = network.graph
+    if len(graph.inputs) != len(inputs) or len(graph.outputs) != len(outputs):
+        raise CompressError(
+            f"export: the network takes {len(inputs)} inputs and gives {len(outputs)} outputs, "
+            f"and the exporter made {len(graph.inputs)} and {len(graph.outputs)} of them."
+        )
+    seen: set[int] = set()
+    for i, value in enumerate(graph.outputs):
+        if id(value) in seen or value.producer() is None:
+            copy = ir.node("Identity", [value])
+            graph.append(copy)
+            graph.outputs[i] = copy.outputs[0]
+            copy.outputs[0].dtype, copy.outputs[0].shape = value.dtype, value.shape
+        seen.add(id(graph.outputs[i]))
+
+
+def _describe(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
+    for value, spec in (
+        *zip(network.graph.inputs, inputs, strict=True),
+        *zip(network.graph.outputs, outputs, strict=True),
+    ):
+        value.name = spec.name
+        value.shape = ir.Shape(spec.dims)
+        value.dtype = ir.DataType.from_numpy(np.dtype(spec.dtype))
+    network.graph.name = "main"
+    network.producer_name, network.producer_version = "compress", ""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's prints, log lines and warnings to itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(error: Exception | None) -> str:
+    """The innermost line that says what could not be done; the exporter wraps it several times."""
+    while error is not None and error.__cause__ is not None and not isinstance(error, CompressError):
+        error = error.__cause__  # type: ignore[assignment]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
