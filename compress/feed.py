@@ -73,8 +73,8 @@ class Feed:
 
     def _opened(self) -> Iterator[tuple[dict[str, Any], Any]]:
         seed_generators(int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0]))
-        shuffled = isinstance(self.data, ShuffledBatches)
-        return map(self._parted, self.data.epoch(self.epoch, self.seed) if shuffled else self.data)
+        data = self.data
+        return map(self._parted, data.epoch(self.epoch, self.seed) if isinstance(data, ShuffledBatches) else data)
 
     def _parted(self, batch: Any) -> tuple[dict[str, Any], Any]:
         """Inputs in the network's order, and the target; raises DataError where a name or an array is missing."""

@@ -37,7 +37,7 @@ class Average:
     def update(self, step: int) -> None:
         """Take the weights after step 1, 2, ... in."""
         if self.averaged:
-            move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+            move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
             move(self.averaged, self.live, step)
 
     @torch.no_grad()
