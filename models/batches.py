@@ -20,7 +20,7 @@ class ArrayBatches:
     """Named arrays of equal length and their targets; re-iterable.
 
     Args:
-        inputs: name -> (rows, ...).
+        inputs: name -> (rows, ...); anything that has a length and a type and gives the rows it is asked for.
         target: (rows, ...), whole numbers or floats.
         augment: name -> a change of one batch of that array, for training only.
         prepare: name -> from what is stored to what the network takes, after augmentation; for arrays whose prepared
@@ -29,7 +29,7 @@ class ArrayBatches:
             and are cut to it, so nothing is padded.
     """
 
-    inputs: Arrays
+    inputs: Mapping[str, Any]
     target: Array
     batch_size: int = 64
     augment: Mapping[str, Augment] | None = None

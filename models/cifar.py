@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +50,25 @@ CIFAR10_JPEG = DataSet(
 )
 
 
-def images(split: str) -> tuple[Array, Array]:
-    """Decoded pixels (N, 32, 32, 3) as bytes, and the class numbers (N,)."""
-    packed = read_arrays(CIFAR10_JPEG, f"{split}.npz")
-    jpeg, offsets = packed["jpeg"].tobytes(), packed["offsets"]
-    decoded = np.empty((len(offsets) - 1, 32, 32, 3), np.uint8)
-    for i, (start, stop) in enumerate(pairwise(offsets)):
-        with Image.open(io.BytesIO(jpeg[start:stop])) as image:
-            decoded[i] = image
-    return decoded, packed["labels"].astype(np.int64)
+class Photographs:
+    """(N, 32, 32, 3) bytes, decoded when they are first asked for: a calibration needs a few hundred of 60,000."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, jpeg: Array, offsets: Array) -> None:
+        self._jpeg, self._offsets = memoryview(jpeg), offsets
+        self._pixels = np.empty((len(offsets) - 1, 32, 32, 3), np.uint8)  # untouched pages cost no memory
+        self._decoded = np.zeros(len(self), bool)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, rows: Array) -> Array:
+        for row in rows[~self._decoded[rows]]:
+            with Image.open(io.BytesIO(self._jpeg[self._offsets[row] : self._offsets[row + 1]])) as image:
+                self._pixels[row] = image
+        self._decoded[rows] = True
+        return self._pixels[rows]
 
 
 def prepare(batch: Array) -> Array:
@@ -80,14 +89,14 @@ def flip_and_shift(batch: Array, rng: np.random.Generator) -> Array:
 
 
 def task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Classification:
-    """Name the thing on the photograph; decoded images are kept as bytes and prepared batch by batch."""
+    """Name the thing on the photograph; images are decoded and prepared batch by batch."""
     name = inputs[0].name if inputs else "x"
-    (train, labels), (test, test_labels) = images("train"), images("test")
+    train, test = (read_arrays(CIFAR10_JPEG, f"{split}.npz") for split in ("train", "test"))
 
-    def split(pixels: Array, target: Array) -> ArrayBatches:
+    def split(packed: Mapping[str, Array], start: int, stop: int) -> ArrayBatches:
         return ArrayBatches(
-            inputs={name: pixels},
-            target=target,
+            inputs={name: Photographs(packed["jpeg"], packed["offsets"][start : stop + 1])},
+            target=packed["labels"][start:stop].astype(np.int64),
             batch_size=batch_size,
             augment={name: flip_and_shift},
             prepare={name: prepare},
@@ -96,7 +105,7 @@ def task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Classific
     return Classification(
         name="cifar10_jpeg",
         labels=LABELS,
-        train=split(train[:-VALIDATION], labels[:-VALIDATION]),
-        validation=split(train[-VALIDATION:], labels[-VALIDATION:]),
-        test=split(test, test_labels),
+        train=split(train, 0, len(train["labels"]) - VALIDATION),
+        validation=split(train, len(train["labels"]) - VALIDATION, len(train["labels"])),
+        test=split(test, 0, len(test["labels"])),
     )

@@ -79,7 +79,7 @@ def locate(data: DataSet) -> Path:
 def read_arrays(data: DataSet, file: str) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of one of the set's .npz files."""
     path = locate(data) / file
-    with _sound(data, path), np.load(path) as arrays:
+    with _sound(data, path), path.open("rb") as file, np.load(file) as arrays:
         return dict(arrays)
 
 
@@ -136,7 +136,7 @@ def _download(data: DataSet, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{data.name}-") as scratch:
         fetched, made = Path(scratch) / "fetched", Path(scratch) / data.name
-        pooch.HTTPDownloader(timeout=data.timeout_s)(data.address, str(fetched), None)
+        _fetch(data, fetched)
         made.mkdir()
         data.convert(fetched, made)
         for file, expected in data.sha256.items():
@@ -147,6 +147,14 @@ def _download(data: DataSet, place: Path) -> None:
         if place.exists():  # a folder that lacks some of its files
             shutil.rmtree(place)
         made.rename(place)
+
+
+def _fetch(data: DataSet, path: Path) -> None:
+    # not by pooch.retrieve: it leaves the connection open when the source fails, and checks bytes that differ each time
+    with requests.get(data.address, stream=True, timeout=data.timeout_s) as response, path.open("wb") as file:
+        response.raise_for_status()
+        for part in response.iter_content(1 << 20):
+            file.write(part)
 
 
 def _reason(error: Exception, data: DataSet) -> str:

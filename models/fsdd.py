@@ -27,8 +27,8 @@ LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 NUMBERS: dict[Split, range] = {"test": range(10), "validation": range(10, 15), "train": range(15, 50)}
 
 # mean and 1 / deviation of each coefficient, in dB, over the frames of the training recordings
-MEAN = (-245.0, 39.3, 15.2, 8.4, -6.0, -3.7, -4.1, -2.2, -3.7, -0.7)
-DEVIATION = (75.4, 29.0, 20.0, 16.4, 12.2, 11.8, 8.6, 9.4, 7.3, 6.3)
+MEAN = (-244.0, 39.2, 15.3, 8.5, -5.9, -3.5, -4.1, -2.2, -3.5, -0.9)
+DEVIATION = (75.5, 28.9, 20.2, 16.5, 12.2, 11.8, 8.6, 9.3, 7.2, 6.3)
 PREPROCESS = Preprocess(mean=MEAN, scale=tuple(1 / d for d in DEVIATION), mfcc=SPOKEN_DIGITS)
 
 LATER, EARLIER = 12, 4  # frames the word is moved by, at most, in training: recordings begin with the word

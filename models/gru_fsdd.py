@@ -9,6 +9,20 @@ from models.fsdd import LABELS, PREPROCESS, frames_task
 from models.records import Entry, Form, InputSpec, OutputSpec, Score, Training
 from models.variations import Initialization, initialize
 
+FRAMES = InputSpec(name="x", dtype="float32", dims=("N", "T", 10))
+LOGITS = OutputSpec(name="logits", dtype="float32", dims=("N", 10))
+
+
+def forms(width: int) -> dict[str, Form]:
+    """The step: frames and state in, logits and state out."""
+    return {
+        "step": Form(
+            method="step",
+            inputs=(FRAMES, InputSpec(name="h", dtype="float32", dims=("N", width), state_of="h_out")),
+            outputs=(LOGITS, OutputSpec(name="h_out", dtype="float32", dims=("N", width))),
+        )
+    }
+
 
 class Reader(nn.Module):
     """(N, T, 10) frames -> (N, classes) logits after the last of them."""
@@ -18,6 +32,7 @@ class Reader(nn.Module):
         self.gru = nn.GRU(10, width, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
+        self.forms = forms(width)  # the state is as wide as this network; the entry's are of the usual one
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits after the last frame, from silence."""
@@ -44,9 +59,6 @@ def tiny() -> nn.Module:
     return build(width=12)
 
 
-FRAMES = InputSpec(name="x", dtype="float32", dims=("N", "T", 10))
-LOGITS = OutputSpec(name="logits", dtype="float32", dims=("N", 10))
-
 ENTRY = Entry(
     name="gru-fsdd",
     summary="Names the digit spoken from as many frames as there are; recurrent, whole or step by step.",
@@ -54,13 +66,7 @@ ENTRY = Entry(
     tiny=tiny,
     inputs=(FRAMES,),
     outputs=(LOGITS,),
-    forms={
-        "step": Form(
-            method="step",
-            inputs=(FRAMES, InputSpec(name="h", dtype="float32", dims=("N", 128), state_of="h_out")),
-            outputs=(LOGITS, OutputSpec(name="h_out", dtype="float32", dims=("N", 128))),
-        )
-    },
+    forms=forms(128),
     labels=LABELS,
     task=frames_task,
     data="fsdd",

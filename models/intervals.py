@@ -43,8 +43,8 @@ def bootstrap(statistic: Callable[[Array], Array], n: int, *, seed: int = 0) -> 
         drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
         values.append(statistic(np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)))
     found = np.concatenate(values)
-    if np.isinf(found).any():
-        return math.inf, math.inf
+    if not np.isfinite(found[~np.isnan(found)]).all() or np.isnan(found).all():
+        return float(found.min()), float(found.max())
     low, high = np.nanpercentile(found, [2.5, 97.5])
     return float(low), float(high)
 

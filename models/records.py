@@ -170,6 +170,11 @@ class Score:
     per_class: Mapping[str, float] | None = None
     samples: np.ndarray[Any, Any] | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def is_fraction(self) -> bool:
+        """Whether a point is 0.01 of it; of all other scores a point is 1 % of the value."""
+        return self.higher_is_better and 0.0 <= self.value <= 1.0
+
 
 class Batches(Protocol):
     """A split of the data: re-iterable, in a fixed order, as (named inputs of one batch, target)."""
@@ -189,11 +194,30 @@ class ShuffledBatches(Batches, Protocol):
 class Task(Protocol):
     """Data, loss and score. Passes see train and validation; the ledger scores test, once."""
 
-    name: str
-    labels: tuple[str, ...]
-    train: Batches
-    validation: Batches
-    test: Batches
+    @property
+    def name(self) -> str:
+        """Of the data, for messages."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, where there are classes."""
+        ...
+
+    @property
+    def train(self) -> Batches:
+        """What is learned from and calibrated with."""
+        ...
+
+    @property
+    def validation(self) -> Batches:
+        """What passes may decide by."""
+        ...
+
+    @property
+    def test(self) -> Batches:
+        """What is scored once, at the end."""
+        ...
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
         """Mean loss of one batch; outputs and target are tensors."""

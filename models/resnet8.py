@@ -80,8 +80,8 @@ ENTRY = Entry(
     macs=12_501_632,
     paper="ResNet, He et al. 2015 (arXiv:1512.03385), cut to 8 layers as in MLPerf Tiny (arXiv:2106.07597), whose "
     "convolutions have biases and whose shortcuts are not normalized; here padding is on both sides alike",
-    licence="Apache-2.0; trained on CIFAR-10, whose licence is not stated (A. Krizhevsky 2009, Learning Multiple Layers "
-    "of Features from Tiny Images)",
+    licence="Apache-2.0; trained on CIFAR-10, whose licence is not stated (A. Krizhevsky 2009, Learning Multiple "
+    "Layers of Features from Tiny Images)",
     training=Training(learning_rate=6e-3, weight_decay=2e-2, batch_size=128, epochs=24),
     typical={"N": 1},
 )

@@ -145,6 +145,8 @@ class NextToken(_Splits):
 
     def statistics(self, samples: Array, counts: Array) -> Array:
         """The same for many resamplings at once: counts (resamples, rows)."""
+        if not np.isfinite(samples).all():
+            return np.full(len(counts), math.inf)
         means: Array = (counts @ samples[:, 0]) / (counts @ samples[:, 1])
         return means
 
