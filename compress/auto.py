@@ -1,0 +1,210 @@
+"""The mode `auto`: makes every candidate, judges its loss, times it against float, and says which one and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from compress.base import Context, Note
+from compress.candidates import Candidate, Maker
+from compress.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, timed
+from compress.schemes import Scheme
+from export.device import Device
+from export.machine import machine
+from export.onnx_file import to_bytes
+from export.session import optimized_graph
+from models.records import Arrays, Model, example, sizes_of
+
+# operators of the optimized graph that compute in integers
+_INTEGER = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize", "ConvInteger")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The candidate to return, and the numbers it was chosen by."""
+
+    chosen: Candidate
+    facts: Mapping[str, Any]
+
+
+def decide(
+    maker: Maker,
+    context: Context,
+    device: Device,
+    unseen: Sequence[Arrays],
+    *,
+    max_drop: float,
+    prefer: Literal["speed", "size"],
+) -> Decision:
+    """Choose for this device.
+
+    Args:
+        maker: of the candidates.
+        context: for its task, stopwatch and seed.
+        device: the target; timed only where times taken here are its times.
+        unseen: data that were not calibrated on; empty where there are none.
+        max_drop: points that may be lost.
+        prefer: the fastest, or the smallest that is no slower.
+    """
+    model = maker.model
+    made = {FLOAT: Candidate(FLOAT, model)}
+    refused: list[dict[str, Any]] = []
+    for candidate in _candidates(maker):
+        if reason := _not_offered(candidate, maker.scheme):
+            refused.append({"name": candidate.name, "refused": reason})
+        else:
+            made[candidate.name] = candidate
+    judge, judged_on = _judge(model, context, unseen, max_drop)
+    judged = [_judged(candidate, judge, maker.scheme) for candidate in made.values()]
+    timed_on = ""
+    if context.measure is not None and (device.is_here or device.name == "any") and len(made) > 1:
+        judged, timed_on = _with_times(judged, context, unseen), machine()["instruction_set"]
+    winner = best(judged, prefer, order=_untimed_order(maker.scheme, device))
+    why = _why(winner, judged, device, timed_on, prefer)
+    facts = {
+        "chosen": winner.name,
+        "why": why,
+        "judged_on": judged_on,
+        "timed_on": timed_on,
+        "integer_nodes": winner.integer_nodes,
+        "candidates": [*map(_row, judged), *refused],
+    }
+    chosen = made[winner.name]
+    return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts)
+
+
+def _candidates(maker: Maker) -> Iterator[Candidate]:
+    """What there is to choose from; static int8 only where calibration saw something."""
+    scheme = maker.scheme
+    yield maker.weights()
+    yield maker.half()
+    if scheme.why_not_int8:
+        return
+    if maker.ranges:
+        yield maker.static(store_rest=True)
+        yield maker.static(store_rest=True, per_channel=False)
+        if scheme.fuses:
+            yield maker.static(store_rest=True, operators=True)
+    if scheme.fuses:
+        yield maker.dynamic(store_rest=True)
+
+
+def _not_offered(candidate: Candidate, scheme: Scheme) -> str:
+    """Why a candidate is no choice, or ""."""
+    if not candidate.changed:
+        return "it changes no layer"
+    computes = candidate.name.startswith(("static", "dynamic"))
+    if computes and scheme.fuses and not integer_nodes(candidate.model):
+        return "the runtime computes nothing of it in integers"
+    return ""
+
+
+def integer_nodes(model: Model) -> dict[str, int]:
+    """How many integer nodes of each operator the runtime's optimized graph has."""
+    return {op: n for op, n in optimized_graph(model).items() if op.startswith(_INTEGER)}
+
+
+def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float) -> tuple[Judge, str]:
+    """By labels where there are some, else by agreement with float, and on which data."""
+    if context.task is not None:
+        return ByScore(context.task, model, max_drop), f"validation split of {context.task.name}"
+    if unseen:
+        return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"
+    noise = example(model.inputs, sizes_of(model), seed=context.seed)
+    return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
+
+
+def _judged(candidate: Candidate, judge: Judge, scheme: Scheme) -> Judged:
+    reference = candidate.name == FLOAT
+    return Judged(
+        name=candidate.name,
+        model=candidate.model,
+        bytes=size(candidate.model),
+        loss=Loss(points=0.0, text="what the others are held against", keeps=True)
+        if reference
+        else judge(candidate.model),
+        integer_nodes=sum(integer_nodes(candidate.model).values()) if scheme.fuses else 0,
+    )
+
+
+def size(model: Model) -> int:
+    """Bytes of all forms' files."""
+    parts = [
+        replace(model, network=form.network, inputs=form.inputs, outputs=form.outputs) for form in model.forms.values()
+    ]
+    return sum(len(to_bytes(replace(part, forms={}))) for part in (model, *parts))
+
+
+def _with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
+    timings = timed({one.name: one.model for one in judged}, context, unseen)
+    against = {comparison.b: comparison for comparison in timings.comparisons}
+    return [
+        replace(one, median_ms=timings.timings[one.name].median_ms, comparison=against.get(one.name)) for one in judged
+    ]
+
+
+def _untimed_order(scheme: Scheme, device: Device) -> tuple[str, ...]:
+    """What to prefer where nothing is timed: what the device computes in, else what costs no time by construction."""
+    if scheme.half_computes and scheme.why_not_int8:
+        return ("fp16",)
+    if not scheme.fuses or not (device.is_here or device.name == "any"):
+        return ("static per channel", "static per tensor", "dynamic", "weights", "fp16")
+    return ("weights", "fp16")
+
+
+def _why(winner: Judged, judged: Sequence[Judged], device: Device, timed_on: str, prefer: str) -> str:
+    original = judged[0]
+    kept = f"{winner.loss.text}" if winner.name != FLOAT else ""
+    sizes = f"{winner.bytes:,} bytes for {original.bytes:,}"
+    if not timed_on:
+        return (
+            f"{winner.name}: {sizes}, {kept}; not timed: {_untimed(device)}" if kept else f"float kept: {_none(judged)}"
+        )
+    if winner.standing == "faster":
+        return f"{winner.name}: {winner.speedup:.2f} times as fast as float on {timed_on}, {sizes}, {kept}"
+    reason = "asked for size" if prefer == "size" else _none(judged)
+    return f"{winner.name}: {reason}; {sizes} at the speed of float, {kept}" if kept else f"float kept: {reason}"
+
+
+def _none(judged: Sequence[Judged]) -> str:
+    """Why none of the others is faster and right."""
+    others = judged[1:]
+    if not others:
+        return "there is nothing to compress"
+    quick = [one for one in others if one.standing == "faster"]
+    if quick:
+        one = max(quick, key=lambda one: one.speedup)
+        return f"the fastest, {one.name} ({one.speedup:.2f} times), loses too much: {one.loss.text}"
+    tried = [one for one in others if one.integer_nodes]
+    if not tried:
+        return "nothing in it has an int8 kernel that could make it faster"
+    one = max(tried, key=lambda one: one.speedup)
+    pace = "" if one.comparison is None else f" ({one.speedup:.2f} times float's speed, {one.standing})"
+    return f"no int8 candidate is faster than float; the best is {one.name}{pace}"
+
+
+def _untimed(device: Device) -> str:
+    here = machine()["instruction_set"]
+    return "no stopwatch" if device.is_here or device.name == "any" else f"{device.name} is not this machine ({here})"
+
+
+def _row(one: Judged) -> dict[str, Any]:
+    comparison = None if one.comparison is None else asdict(one.comparison)
+    return {
+        "name": one.name,
+        "bytes": one.bytes,
+        "integer_nodes": one.integer_nodes,
+        "loss_points": _finite(one.loss.points),
+        "loss": one.loss.text,
+        "keeps": one.loss.keeps,
+        "sqnr_db": _finite(one.loss.sqnr_db),
+        "flip_rate": one.loss.flip_rate,
+        "median_ms": one.median_ms,
+        "comparison": comparison,
+    }
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -1,0 +1,206 @@
+"""Judges candidates against float: what they lose, on data they were not calibrated on, and what they gain in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from compress.base import Context
+from compress.int8 import sqnr_db
+from export.session import initial_state, onnx_runner, session, stream
+from export.stopwatch import Comparison, Timings
+from models.intervals import paired_difference
+from models.records import Arrays, Model, OutputSpec, Score, Task, example, sizes_of
+
+FLOAT = "float"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What a candidate costs.
+
+    Args:
+        points: of the score, positive is worse; a point is 0.01 of a fraction and 1 % of any other score.
+        text: the same in words.
+        keeps: whether it stays within what was allowed.
+    """
+
+    points: float
+    text: str
+    keeps: bool
+    sqnr_db: float | None = None
+    flip_rate: float | None = None
+
+
+class Judge(Protocol):
+    """Says what a candidate costs against float."""
+
+    def __call__(self, candidate: Model) -> Loss:
+        """Run it, and compare."""
+        ...
+
+
+class ByScore:
+    """By the task's own score on its validation split, paired with float's row by row."""
+
+    def __init__(self, task: Task, model: Model, max_drop: float) -> None:
+        self.task, self.max_drop = task, max_drop
+        self.float = task.score(onnx_runner(model), "validation")
+
+    def __call__(self, candidate: Model) -> Loss:
+        """Score it on validation."""
+        score = self.task.score(onnx_runner(candidate), "validation")
+        _, low, high = paired_difference(self.task, self.float, score)
+        dropped = points(self.float, score)
+        worst, best = sorted((_in_points(self.float, low), _in_points(self.float, high)), reverse=True)
+        interval = f"{-dropped:+.2f} points, {-worst:+.2f} to {-best:+.2f}"
+        text = f"{score.unit} {score.value:.4g} for {self.float.value:.4g} ({interval})"
+        return Loss(points=dropped, text=text, keeps=dropped <= self.max_drop)
+
+
+class ByAgreement:
+    """Without labels: the noise in each output and the share of decisions that flip, on calibration data held out.
+
+    Noise power may be as many percent of the signal's as points may be lost: one point is 20 dB.
+    """
+
+    def __init__(self, model: Model, held_out: Sequence[Arrays], max_drop: float) -> None:
+        self.model, self.held_out, self.max_drop = model, held_out, max_drop
+        self.float = self._outputs(model)
+
+    def __call__(self, candidate: Model) -> Loss:
+        """Compare its outputs with float's."""
+        outputs = self._outputs(candidate)
+        noise = min(
+            (sqnr_db(self.float[s.name], outputs[s.name]) for s in self.model.outputs if self._counts(s)),
+            default=math.inf,
+        )
+        flips = [flip_rate(self.float[s.name], outputs[s.name]) for s in self.model.outputs if decides(s, self.model)]
+        rate = max(flips, default=0.0)
+        lost = max(
+            100 * 10 ** (-noise / 10) if not math.isnan(noise) else math.inf,
+            100 * rate if rate > self._one_flip() else 0.0,
+        )
+        text = f"{noise:.1f} dB" + (f", {rate:.1%} of the decisions flip" if flips else "")
+        return Loss(
+            points=lost, text=text, keeps=lost <= self.max_drop, sqnr_db=noise, flip_rate=rate if flips else None
+        )
+
+    def _outputs(self, model: Model) -> dict[str, np.ndarray[Any, Any]]:
+        steps = list(stream(onnx_runner(model), model.inputs, self.held_out))
+        return {
+            s.name: np.concatenate([step[s.name].reshape(-1, *step[s.name].shape[-1:]) for step in steps])
+            for s in model.outputs
+        }
+
+    def _counts(self, spec: OutputSpec) -> bool:
+        return bool(np.issubdtype(self.float[spec.name].dtype, np.floating) and np.any(self.float[spec.name]))
+
+    def _one_flip(self) -> float:
+        return max(
+            (1 / max(1, len(self.float[s.name])) for s in self.model.outputs if decides(s, self.model)), default=0.0
+        )
+
+
+def decides(spec: OutputSpec, model: Model) -> bool:
+    """Whether an output looks like a choice among its last dimension: a vector a row, and not an input drawn again."""
+    width = spec.dims[-1] if len(spec.dims) > 1 else 1
+    return isinstance(width, int) and width > 1 and all(spec.dims[1:] != i.dims[1:] for i in model.inputs)
+
+
+def flip_rate(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Share of rows whose largest element is another one; (rows, n)."""
+    return float((a.argmax(-1) != b.argmax(-1)).mean())
+
+
+def points(before: Score, after: Score) -> float:
+    """How many points were lost; negative where something was gained."""
+    return _in_points(before, after.value - before.value)
+
+
+def _in_points(score: Score, difference: float) -> float:
+    fraction = score.higher_is_better and 0.0 <= score.value <= 1.0
+    unit = 0.01 if fraction else 0.01 * abs(score.value) or 1.0
+    return (-difference if score.higher_is_better else difference) / unit
+
+
+def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays]) -> Timings:
+    """Time the main form of each model by turns at batch 1, the first one being what the others are compared with."""
+    assert context.measure is not None
+    first = next(iter(models.values()))
+    feed = one_sample(first, held_out)
+    calls = {}
+    for name, model in models.items():
+        made = session(model, threads=context.measure.threads)
+        calls[name] = lambda made=made: made.run(None, feed)
+    return context.measure.time(calls)
+
+
+def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any, Any]]:
+    """The first row of the data with the model's states, or an example where there is none."""
+    made = example(model.inputs, sizes_of(model))
+    for batch in data[:1]:
+        fixed = {s.name for s in model.inputs if s.dims and isinstance(s.dims[0], int)}
+        rows = {n: np.asarray(a) if n in fixed or not np.ndim(a) else np.asarray(a)[:1] for n, a in batch.items()}
+        given = {s.name: rows[s.name].astype(s.dtype, copy=False) for s in model.inputs if s.name in rows}
+        return {**made, **initial_state(model.inputs, given), **given}
+    return made
+
+
+Standing = Literal["faster", "slower", "no difference", "cannot tell", "not timed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One candidate with all that was found out about it."""
+
+    name: str
+    model: Model
+    bytes: int
+    loss: Loss
+    integer_nodes: int
+    median_ms: float | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """Against float."""
+        return "not timed" if self.comparison is None else self.comparison.verdict
+
+    @property
+    def speedup(self) -> float:
+        """Against float; 1 where it was not timed."""
+        return 1.0 if self.comparison is None else self.comparison.speedup
+
+
+NEAR = 1.03  # two speeds within 3 % are the same to whoever ships them
+
+
+def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: Sequence[str] = ()) -> Judged:
+    """The one to return, float being the first of them.
+
+    For speed the fastest that keeps the score and is surely faster than float, the smaller of two that are equally
+    fast. For size, or where nothing is faster, the smallest that keeps the score and is not slower.
+
+    Args:
+        judged: float first.
+        prefer: what to look for.
+        order: names to prefer, in this order, where nothing was timed.
+    """
+    kept = [one for one in judged if one.loss.keeps]
+    if all(one.comparison is None for one in judged):
+        chosen = [one for name in order for one in kept if one.name == name and one.bytes < judged[0].bytes]
+        if not chosen:
+            return judged[0]
+        return min(chosen, key=lambda one: one.bytes) if prefer == "size" else chosen[0]
+    faster = [one for one in kept if one.standing == "faster"]
+    if prefer == "speed" and faster:
+        top = max(one.speedup for one in faster)
+        kept = [one for one in faster if one.speedup * NEAR >= top]
+    else:
+        kept = [one for one in kept if one.standing != "slower" and one.speedup * NEAR >= 1.0]
+    return min(kept, key=lambda one: one.bytes)

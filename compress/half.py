@@ -1,0 +1,107 @@
+"""Half precision: numbers in sixteen bits. A GPU computes in them; for a processor they are only stored so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.base import Note
+from compress.calibration import Range
+from compress.onnx_layers import Editor, array, everywhere, is_skipped, is_weight
+from compress.static_int8 import drop_unused
+
+LARGEST = 65504.0  # of float16
+_NODE_BYTES = 120  # what a Cast and its names add to a file
+
+
+def store_half(network: ir.Model, *, skip: Sequence[str] = ()) -> tuple[list[Note], list[Note]]:
+    """Store the weights in float16, in place, each behind a Cast that the runtime folds at load; computed in float.
+
+    ONNX Runtime has no float16 kernels on x86: computing there would convert around every node.
+
+    Returns:
+        The layers whose weights are stored in half, and the constants' layers that are not, with the reason.
+    """
+    changed: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for graph in [network.graph, *network.graph.subgraphs()]:
+        edit = Editor(graph)
+        for value in list(graph.initializers.values()):
+            if not is_weight(value) or value.is_graph_output():
+                continue
+            layers = [use.node.name or "" for use in value.uses()]
+            reason = _keeps(value, layers, skip)
+            if reason is None:
+                _store(edit, value)
+                changed.update(dict.fromkeys(layers, "weights stored in half precision, computed in float"))
+            elif reason:
+                refused.update(dict.fromkeys(layers, reason))
+    drop_unused(network)
+    return [Note(*pair) for pair in changed.items()], [Note(*p) for p in refused.items() if p[0] not in changed]
+
+
+def _keeps(value: ir.Value, layers: Sequence[str], skip: Sequence[str]) -> str | None:
+    """Why a constant stays in float32; "" where it is only too small to gain."""
+    numbers = array(value)
+    if numbers.size * 2 <= _NODE_BYTES:
+        return ""
+    if any(is_skipped(layer, skip) for layer in layers):
+        return "skipped, as asked"
+    reach = float(np.abs(numbers).max(initial=0.0))
+    return None if reach <= LARGEST else f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
+
+
+def _store(edit: Editor, value: ir.Value) -> None:
+    name = value.name or "weight"
+    stored = edit.constant(f"{name}_half", array(value).astype(np.float16))
+    wide = edit.node(
+        "Cast",
+        [stored],
+        {"to": int(ir.DataType.FLOAT)},
+        name=f"{name}_Cast",
+        output=f"{name}_wide",
+        before=next(iter(edit.graph)),
+    )
+    ir.convenience.replace_all_uses_with(value, wide)
+
+
+def compute_half(
+    network: ir.Model, ranges: Mapping[str, Range], *, skip: Sequence[str] = ()
+) -> tuple[ir.Model, list[Note], list[Note]]:
+    """The network in float16 between float32 inputs and outputs, what changed, and what stays in float32 and why.
+
+    Args:
+        network: stays as it is.
+        ranges: what calibration saw, by tensor name; a node that reads or gives numbers beyond 65504 stays in float32.
+            Empty where there is no data: then only the weights are looked at.
+        skip: patterns of layer names that stay in float32.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    kept = {node.name or "": reason for node in everywhere(network) if (reason := _refusal(node, ranges, skip))}
+    made = convert_float_to_float16(
+        ir.to_proto(network),
+        keep_io_types=True,
+        node_block_list=list(kept),
+        min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
+        max_finite_val=LARGEST,
+    )
+    changed = [Note(node.name or "", "computed in half precision") for node in network.graph if node.name not in kept]
+    return ir.from_proto(made), changed, [Note(name, reason) for name, reason in kept.items()]
+
+
+def _refusal(node: ir.Node, ranges: Mapping[str, Range], skip: Sequence[str]) -> str | None:
+    if is_skipped(node.name or "", skip):
+        return "skipped, as asked"
+    for value in (*node.inputs, *node.outputs):
+        if value is None:
+            continue
+        seen = ranges.get(value.name or "")
+        reach = max(-seen.low, seen.high) if seen is not None else 0.0
+        if is_weight(value):
+            reach = float(np.abs(array(value)).max(initial=0.0))
+        if not reach <= LARGEST:
+            return f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
+    return None

@@ -1,0 +1,153 @@
+"""Which nodes of an ONNX graph are layers with weights, which tensor is the weight, and which axes are its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One constant tensor of a layer.
+
+    Args:
+        value: the initializer.
+        input: which input of the node it is.
+        channel_axes: an index along these is one output channel, with a scale of its own.
+    """
+
+    value: ir.Value
+    input: int
+    channel_axes: tuple[int, ...]
+
+
+def weights_of(node: ir.Node) -> tuple[Weight, ...]:
+    """The constant float32 weights of a layer, without its bias; () for a node that is no layer or has none."""
+    if node.domain not in ("", "ai.onnx"):
+        return ()
+    found = []
+    for position, axes in _places(node):
+        value = node.inputs[position] if position < len(node.inputs) else None
+        if value is not None and is_weight(value) and max(axes, default=0) < len(value.shape or ()):
+            found.append(Weight(value, position, axes))
+    return tuple(found)
+
+
+def is_weight(value: ir.Value) -> bool:
+    """Whether it is a float32 constant that nobody can replace from outside."""
+    constant = value.const_value
+    return (
+        constant is not None
+        and value.is_initializer()
+        and not value.is_graph_input()
+        and constant.dtype == ir.DataType.FLOAT
+    )
+
+
+def _places(node: ir.Node) -> Sequence[tuple[int, tuple[int, ...]]]:
+    """(input, channel axes) of each weight, by the operator's definition."""
+    match node.op_type:
+        case "Conv":
+            return ((1, (0,)),)
+        case "ConvTranspose":
+            # (in, out / group, ...): with groups, one column serves several output channels, still one scale
+            return ((1, (1,)),)
+        case "Gemm":
+            return ((1, (0,) if attribute(node, "transB", 0) else (1,)),)
+        case "MatMul":
+            # a constant on the left has its channels in its rows, and there is no integer kernel for it
+            return ((0, (len(_shape(node, 0)) - 2,)), (1, (len(_shape(node, 1)) - 1,)))
+        case "LSTM" | "GRU" | "RNN":
+            return ((1, (0, 1)), (2, (0, 1)))
+        case "Gather":
+            return ((0, (0,)),)
+    return ()
+
+
+def _shape(node: ir.Node, position: int) -> tuple[Any, ...]:
+    value = node.inputs[position]
+    shape = value.shape if value is not None else None
+    return tuple(shape) if shape is not None and len(shape) > 1 else (0, 0)
+
+
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
+    """The value of an attribute, or the default where it is absent."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def array(value: ir.Value) -> Array:
+    """The numbers of a constant."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def is_skipped(layer: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns (`*`, `?`, `[...]`) names the layer."""
+    return any(fnmatchcase(layer, pattern) for pattern in patterns)
+
+
+def everywhere(network: ir.Model) -> Iterator[ir.Node]:
+    """Each node of the graph and of all bodies inside it, in order."""
+    yield from ir.traversal.RecursiveGraphIterator(network.graph)
+
+
+class Editor:
+    """Puts nodes and constants into one graph under names that are not taken yet."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._names = {value.name for value in [*graph.inputs, *graph.initializers.values()]}
+        self._names |= {value.name for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs}
+        self._nodes = {node.name for node in ir.traversal.RecursiveGraphIterator(graph)}
+
+    def constant(self, name: str, numbers: Array) -> ir.Value:
+        """Register a new initializer."""
+        name = _free(name, self._names)
+        value = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(numbers).reshape(numbers.shape), name=name))
+        value.shape, value.dtype = ir.Shape(numbers.shape), ir.DataType.from_numpy(numbers.dtype)
+        self.graph.register_initializer(value)
+        return value
+
+    def shared(self, name: str, numbers: Array) -> ir.Value:
+        """The initializer of this name and these very numbers, registered now if it is not there yet."""
+        there = self.graph.initializers.get(name)
+        if there is not None and there.const_value is not None:
+            have = there.const_value.numpy()
+            if have.dtype == numbers.dtype and have.shape == numbers.shape and have.tobytes() == numbers.tobytes():
+                return there
+        return self.constant(name, numbers)
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: dict[str, Any] | None = None,
+        *,
+        name: str,
+        output: str,
+        before: ir.Node | None = None,
+    ) -> ir.Value:
+        """Add a node with one output, in front of another or at the end; gives the output, which says no shape."""
+        made = ir.val(_free(output, self._names))
+        node = ir.node(operator, inputs, attributes, outputs=[made], name=_free(name, self._nodes))
+        if before is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(before, node)
+        return made
+
+
+def _free(name: str, taken: set[str | None]) -> str:
+    chosen, number = name, 2
+    while chosen in taken:
+        chosen, number = f"{name}_{number}", number + 1
+    taken.add(chosen)
+    return chosen
