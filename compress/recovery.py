@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ def recover(
     validate: bool = True,
     checkpoint: Path | None = None,
     resume: bool = False,
+    after_step: Callable[[nn.Module], None] | None = None,
     what: str = "recover",
 ) -> tuple[Model, dict[str, Any]]:
     """Train a copy of the model on the task's labels, on the teacher's answers, or on both.
@@ -63,6 +64,7 @@ def recover(
         validate: score the validation split before and after, where it has labels.
         checkpoint: where the training can be taken up again, as `compress.training.train` writes it.
         resume: go on from there.
+        after_step: as `compress.training.train` takes it.
         what: the first word of errors, and what progress is told.
 
     Returns:
@@ -108,6 +110,7 @@ def recover(
                 seed=context.seed,
                 train_on=context.train_on,
                 progress=context.progress,
+                after_step=after_step,
                 what=what,
             )
             facts |= {"steps": log.steps, "epochs": log.epochs, "seconds": log.seconds, "seed": log.seed}

@@ -1,0 +1,90 @@
+"""Removes units for good: weights get smaller, and so do the numbers in graphs, layers and signatures that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from export.layers import put
+from export.lifted import MAIN, Lifted, annotate
+from models.records import Dims, Form, InputSpec, Model, OutputSpec, sizes_of
+
+from .axes import Axis, Dim, Mask, keep_mask
+from .ties import Tied, Ties
+
+
+def cut(model: Model, ties: Ties, keep: Mapping[Axis, Mask]) -> Model:
+    """Remove the units that `keep` does not mark from a model, in place; gives it with its states' new widths.
+
+    Args:
+        model: is changed, so that it must be the caller's own copy.
+        ties: the analysis of this very model.
+        keep: which indices stay of each axis that is cut; all stay of any other.
+    """
+    network = model.network
+    assert isinstance(network, Lifted)
+
+    def new_size(dim: Dim) -> int:
+        return int(keep_mask(dim, keep).sum())
+
+    for tied in ties.tensors.values():
+        _narrow(network, tied, keep)
+    for edit in ties.edits:
+        edit.apply(network, new_size)
+    inputs, outputs = _signature(network.graphs[MAIN], model.inputs, model.outputs, ties, keep)
+    forms: dict[str, Form] = {}
+    for name, form in model.forms.items():
+        taken, given = _signature(network.graphs[name], form.inputs, form.outputs, ties, keep)
+        forms[name] = replace(form, inputs=taken, outputs=given)
+    made = replace(model, network=network, inputs=inputs, outputs=outputs, forms=forms)
+    annotate(network, made.inputs, sizes_of(made), forms=forms)
+    return made
+
+
+def _narrow(network: nn.Module, tied: Tied, keep: Mapping[Axis, Mask]) -> None:
+    """Take the cut indices out of a weight, under all its names."""
+    masks = [keep_mask(dim, keep) for dim in tied.dims]
+    if all(mask.all() for mask in masks):
+        return
+    tensor = tied.tensor.detach()
+    for position, mask in enumerate(masks):
+        indices = torch.from_numpy(np.flatnonzero(mask)).to(tensor.device)
+        tensor = tensor.index_select(position, indices)
+    smaller: torch.Tensor = tensor.clone()
+    if isinstance(tied.tensor, nn.Parameter):
+        smaller = nn.Parameter(smaller, requires_grad=tied.tensor.requires_grad)
+    for name in tied.names:
+        owner, _, own_name = name.rpartition(".")
+        put(network.get_submodule(owner), own_name, smaller)
+
+
+def _signature(
+    graph: fx.Graph,
+    inputs: tuple[InputSpec, ...],
+    outputs: tuple[OutputSpec, ...],
+    ties: Ties,
+    keep: Mapping[Axis, Mask],
+) -> tuple[tuple[InputSpec, ...], tuple[OutputSpec, ...]]:
+    """The inputs and outputs after the cut: only states can have become narrower."""
+    given = [node for node in graph.nodes if node.op == "placeholder"]
+    results = graph.output_node().args[0]
+    assert isinstance(results, tuple)
+    new_inputs = tuple(
+        replace(spec, dims=_narrowed(spec.dims, ties.dims[node], keep))
+        for spec, node in zip(inputs, given, strict=True)
+    )
+    new_outputs = tuple(
+        replace(spec, dims=_narrowed(spec.dims, ties.dims.get(node), keep))  # type: ignore[arg-type]
+        for spec, node in zip(outputs, results, strict=True)
+    )
+    return new_inputs, new_outputs
+
+
+def _narrowed(old: Dims, dims: object, keep: Mapping[Axis, Mask]) -> Dims:
+    if not isinstance(dims, tuple):
+        return old
+    return tuple(d if isinstance(d, str) else int(keep_mask(dim, keep).sum()) for d, dim in zip(old, dims, strict=True))

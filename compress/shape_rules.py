@@ -1,0 +1,265 @@
+"""How operations that only move, cut or make tensors tie dimensions, and which of their numbers follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from .axes import ONE, Axis, Dim, Product, Sum, regroup, size_of
+from .edits import Pieces
+from .ties import Call, Dims, Given, Rule, is_frozen
+from .unit_rules import fixed_results, unknown
+
+
+def reshape(call: Call) -> Given:
+    """The same elements in the same order, under another shape."""
+    dims = regroup(call.dims("self"), call.given, f"{call.what} takes it apart where it is not put together")
+    for name in ("size", "shape"):
+        if name in call.arguments:
+            _follow(call, name, dims)
+    if call.kind == "unflatten":
+        first = call.position("dim", len(call.dims("self")))
+        _follow(call, "sizes", dims[first : first + len(call.arguments["sizes"])])
+    return dims
+
+
+def _follow(call: Call, name: str, dims: Dims) -> None:
+    """Sizes of a reshape follow its dimensions; at most one that is computed can be left to torch as -1."""
+    sizes = call.arguments[name]
+    computed = [d for s, d in zip(sizes, dims, strict=True) if s == -1 or (isinstance(s, fx.Node) and not is_frozen(d))]
+    if len(computed) > 1:
+        for size, dim in zip(sizes, dims, strict=True):
+            if isinstance(size, fx.Node):
+                call.freeze([dim], "takes several computed sizes")
+    call.sizes(name, dims)
+
+
+def move(call: Call) -> Given:
+    """Dimensions in another order: the operation itself shows which, on a tensor whose sizes are all different."""
+    dims = call.dims("self")
+    probe = torch.empty(tuple(range(2, 2 + len(dims))), device="meta")
+    moved = call.node.target(probe, *call.node.args[1:], **call.node.kwargs)  # type: ignore[operator]
+    return tuple(dims[n - 2] for n in moved.shape)
+
+
+def concat(call: Call) -> Given:
+    """One after another along `dim`, side by side elsewhere."""
+    tensors = [call.dims(node) for node in call["tensors"]]
+    tensors = [dims for dims in tensors if len(dims) > 1 or size_of(dims[0])] if len(tensors[-1]) > 1 else tensors
+    place = call.position("dim", len(tensors[0]))
+    made = [call.tie_all([dims[i] for dims in tensors]) for i in range(len(tensors[0])) if i != place]
+    made.insert(place, Sum(tuple(dims[place] for dims in tensors)))
+    return tuple(made)
+
+
+def stack(call: Call) -> Given:
+    """A new dimension with one index for each tensor."""
+    tensors = [call.dims(node) for node in call["tensors"]]
+    made = [call.tie_all([dims[i] for dims in tensors]) for i in range(len(tensors[0]))]
+    made.insert(call.position("dim", len(made) + 1), call.fixed(len(tensors)))
+    return tuple(made)
+
+
+def take_apart(call: Call) -> Given:
+    """Consecutive pieces along `dim`."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    pieces = call.split(dims[place], [shape[place] for shape in call.given])
+    call.ties.edits.append(Pieces(node=call.node, axis=place, dims=pieces))
+    return [(*dims[:place], piece, *dims[place + 1 :]) for piece in pieces]
+
+
+def unbind(call: Call) -> Given:
+    """One tensor for each index of `dim`."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    call.freeze([dims[place]], "gives a tensor for each index of it")
+    return [(*dims[:place], *dims[place + 1 :])] * len(call.given)
+
+
+def select(call: Call) -> Given:
+    """One index of `dim`."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    dim, index, literal = dims[place], call["index"], call.arguments["index"]
+    if not is_frozen(dim):
+        if isinstance(literal, fx.Node):
+            call.freeze([dim], "takes a computed index of it")
+        else:
+            before, one, after = call.split(dim, _around(index % size_of(dim), 1, size_of(dim)))
+            call.number("index", Sum((one, after)) if index < 0 else before, from_end=index < 0)
+    return (*dims[:place], *dims[place + 1 :])
+
+
+def cut_out(call: Call) -> Given:
+    """Indices from `start` to `end` of `dim`."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    dim, out = dims[place], call.given[place]
+    begin, end = ("start", "end") if call.kind == "slice" else ("start", None)
+    computed = any(isinstance(call.arguments.get(n), fx.Node) for n in ("start", "end", "length", "step"))
+    if out == size_of(dim) and not computed:
+        return dims
+    if not is_frozen(dim) and (computed or (call["step"] or 1) != 1):
+        call.freeze([dim], "takes computed or scattered indices of it")
+    if is_frozen(dim):
+        return (*dims[:place], call.fixed(out), *dims[place + 1 :])
+    first = call["start"] or 0
+    start = min(first + size_of(dim) if first < 0 else first, size_of(dim))
+    before, taken, after = call.split(dim, _around(start, out, size_of(dim)))
+    if call["start"] is not None:
+        call.number(begin, Sum((taken, after)) if first < 0 else before, from_end=first < 0)
+    if end is None:
+        call.number("length", taken)
+    elif call["end"] is not None and call["end"] < size_of(dim):
+        call.number(end, after if call["end"] < 0 else Sum((before, taken)), from_end=call["end"] < 0)
+    return (*dims[:place], taken, *dims[place + 1 :])
+
+
+def _around(start: int, length: int, size: int) -> list[int]:
+    return [start, length, size - start - length]
+
+
+def expand(call: Call) -> Given:
+    """Dimensions of size 1 repeated, new ones in front."""
+    dims = call.dims("self")
+    sizes: Sequence[Any] = call.arguments["size"]
+    dims = (ONE,) * (len(sizes) - len(dims)) + dims
+    made = []
+    for dim, literal, n in zip(dims, sizes, call.given, strict=True):
+        wide = call.fixed(n) if isinstance(literal, fx.Node) else Axis(n)
+        made.append(dim if size_of(dim) == n else wide)
+    call.sizes("size", made)
+    return tuple(made)
+
+
+def expand_as(call: Call) -> Given:
+    """Dimensions of size 1 repeated to those of another tensor."""
+    return call.broadcast([call.dims("self"), call.dims("other")])
+
+
+def repeat(call: Call) -> Given:
+    """All of it, so many times."""
+    dims = call.dims("self")
+    dims = (ONE,) * (len(call.given) - len(dims)) + dims
+    return tuple(Product((call.fixed(n // size_of(d)), d)) for d, n in zip(dims, call.given, strict=True))
+
+
+def repeat_each(call: Call) -> Given:
+    """Each index of `dim`, so many times."""
+    if "dim" not in call.arguments or not isinstance(call["repeats"], int) or call["dim"] is None:
+        return unknown(call)
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    return (*dims[:place], Product((dims[place], call.fixed(call["repeats"]))), *dims[place + 1 :])
+
+
+def pad(call: Call) -> Given:
+    """Constants before and after the indices of the last dimensions, two numbers a dimension from the last one on."""
+    dims, amounts = list(call.dims("self")), call["pad"]
+    follow: list[Dim | None] = [None] * len(amounts)
+    for place in range(len(amounts) // 2):
+        before, after = (call.seen(n) for n in amounts[2 * place : 2 * place + 2])
+        old = dims[-1 - place]
+        if not before and not after:
+            continue
+        if is_frozen(old) or min(before, after) < 0 or call["mode"] not in (None, "constant"):
+            call.freeze([old], "pads or crops it")
+            dims[-1 - place] = call.fixed(call.given[-1 - place])
+        else:
+            follow[2 * place : 2 * place + 2] = Axis(before), Axis(after)
+            dims[-1 - place] = Sum(
+                (*(d for d in [follow[2 * place]] if d), old, *(d for d in [follow[2 * place + 1]] if d))
+            )
+    call.sizes("pad", follow)
+    return tuple(dims)
+
+
+def index(call: Call) -> Given:
+    """Positions named by tensors on neighbouring dimensions; the other dimensions pass."""
+    dims, indices = call.dims("self"), call["indices"]
+    named = [i for i, node in enumerate(indices) if node is not None]
+    if named != list(range(named[0], named[-1] + 1)) or call.seen(indices[named[0]]) is None:
+        return unknown(call)
+    call.freeze((dims[i] for i in named), "looks positions up in it")
+    passing = len(dims) - len(named)
+    new = len(call.given) - passing
+    made = [call.fixed(n) for n in call.given[named[0] : named[0] + new]]
+    return (*dims[: named[0]], *made, *dims[named[-1] + 1 :])
+
+
+def pick(call: Call) -> Given:
+    """Whole slices along `dim`, in the order of an index."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    call.freeze([dims[place]], "picks indices of it")
+    return (*dims[:place], call.fixed(call.given[place]), *dims[place + 1 :])
+
+
+def shuffle_pixels(call: Call) -> Given:
+    """(N, C r r, H, W) to (N, C, H r, W r)."""
+    dims = call.dims("self")
+    rows, inner = call.factor(dims[-3], call.given[-3])
+    call.freeze([inner, *dims[-2:]], "spreads it over positions")
+    return (*dims[:-3], rows, *(call.fixed(n) for n in call.given[-2:]))
+
+
+def gather_pixels(call: Call) -> Given:
+    """(N, C, H r, W r) to (N, C r r, H, W)."""
+    dims = call.dims("self")
+    call.freeze(dims[-2:], "gathers it into channels")
+    inner = call.fixed(call.given[-3] // size_of(dims[-3]))
+    return (*dims[:-3], Product((dims[-3], inner)), *(call.fixed(n) for n in call.given[-2:]))
+
+
+def shuffle_channels(call: Call) -> Given:
+    """Channels as rows, dealt out column by column."""
+    dims = call.dims("self")
+    rows, inner = call.factor(dims[1], int(call["groups"]))
+    call.number("groups", rows)
+    return (dims[0], Product((inner, rows)), *dims[2:])
+
+
+def make(call: Call) -> Given:
+    """A tensor of one value everywhere, or of noise: as wide as whatever it meets, where its size is a plain number."""
+    sizes = call.arguments["size"]
+    dims = tuple(call.fixed(n) if isinstance(s, fx.Node) else Axis(n) for s, n in zip(sizes, call.given, strict=True))
+    call.sizes("size", dims)
+    return dims
+
+
+def item(call: Call) -> Given:
+    """One of several results."""
+    several, place = call.node.args
+    found = call.ties.dims.get(several)  # type: ignore[arg-type]
+    return found[place] if isinstance(found, list) else fixed_results(call)  # type: ignore[index]
+
+
+def _named(names: str, rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+MOVING: dict[str, Rule] = {
+    **_named("view reshape unflatten flatten squeeze unsqueeze ravel", reshape),
+    **_named("permute transpose t movedim moveaxis swapaxes swapdims numpy_T", move),
+    **_named("cat concat concatenate", concat),
+    "stack": stack,
+    **_named("split split_with_sizes chunk tensor_split", take_apart),
+    "unbind": unbind,
+    "select": select,
+    **_named("slice narrow", cut_out),
+    **_named("expand broadcast_to", expand),
+    "expand_as": expand_as,
+    **_named("repeat tile", repeat),
+    "repeat_interleave": repeat_each,
+    **_named("pad constant_pad_nd", pad),
+    **_named("index _unsafe_index", index),
+    "index_select": pick,
+    "pixel_shuffle": shuffle_pixels,
+    "pixel_unshuffle": gather_pixels,
+    "channel_shuffle": shuffle_channels,
+    **_named("zeros ones full empty new_zeros new_ones new_full new_empty", make),
+}
