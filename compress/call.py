@@ -109,10 +109,11 @@ class Call:
         return bool((self.arch or self.trust_pickle) and not self.input and (self.data or self.task))
 
     def _task_for(self, model: Model | None) -> Task:
-        from compress.data_argument import task_for, task_from_factory
+        from compress.data_argument import parse_preprocess, task_for, task_from_factory
 
         if self.task and self.data:
             raise UsageError("--task and --data are both given; a task brings its own data. Leave one out.")
         if self.task:
-            return task_from_factory(self.task, model)
-        return task_for(self.data or "", model, seed=self.seed, metric=self.metric, preprocess=self.preprocess)
+            return task_from_factory(self.task)
+        how = parse_preprocess(self.preprocess) if self.preprocess else None
+        return task_for(self.data or "", model, seed=self.seed, metric=self.metric, preprocess=how)

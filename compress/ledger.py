@@ -24,7 +24,6 @@ from models.intervals import paired_difference
 from models.records import Arrays, Model, Score, Task, example, sizes_of
 
 SCHEMA = 1
-FRACTIONS = frozenset({"accuracy", "agreement", "AUC", "fraction"})  # a point is 0.01 of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +178,7 @@ def _scored(line: LedgerLine, task: Task, first: Score, score: Score) -> LedgerL
     return replace(
         line,
         metric_name=score.unit,
-        unit="fraction" if score.unit in FRACTIONS else score.unit,
+        unit="fraction" if first.is_fraction else score.unit,
         metric=score.value,
         metric_low=score.low,
         metric_high=score.high,

@@ -1,0 +1,209 @@
+"""A user's arrays: held to what the model takes, split by the seed, and made the task that their labels call for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from compress.own_tasks import InputBatches, Regression, Unlabelled, decides
+from export.session import runner_for
+from models.batches import ArrayBatches
+from models.errors import DataError
+from models.records import Arrays, InputSpec, Model, Runner, Task
+from models.tasks import Classification, NextToken
+
+Array = np.ndarray[Any, Any]
+Prepare = Mapping[str, Callable[[Array], Array]]
+SHARES = (0.7, 0.15)  # of train and validation; test is the rest
+FEWEST_ROWS = 3  # one for each split
+
+
+def task_of(
+    arrays: Arrays,
+    target: Array | None,
+    model: Model | None,
+    *,
+    source: str,
+    seed: int = 0,
+    batch_size: int = 64,
+    labels: tuple[str, ...] = (),
+    prepare: Callable[[Array], Array] | None = None,
+) -> Task:
+    """The task that these arrays make for the model.
+
+    Whole-number targets (N,) are classes, (N, T) beside an output (N, T, V) the next token, floats a value to come
+    near; without targets the task is to agree with the model itself.
+
+    Args:
+        arrays: one per input, named as the inputs; a single one may have any name.
+        target: one row for each row of the arrays, or None.
+        model: what it is for; None where the arrays shall only show their shapes.
+        source: the file or the name, for messages.
+        seed: of the split.
+        batch_size: rows a batch.
+        labels: class names, where the data has them.
+        prepare: from what is stored to what the network takes, batch by batch.
+
+    Raises:
+        DataError: names, shapes, types or numbers of rows do not fit, or a label is out of range.
+    """
+    arrays = dict(arrays) if model is None else fitted(arrays, model, source, checked=prepare is None)
+    rows = _rows(arrays, target, source)
+    target = target if target is None else _target(target, model, labels, source)
+    order = np.random.default_rng(seed).permutation(rows)
+    cuts = np.clip(np.cumsum([rows * share for share in SHARES]).astype(int), [1, 2], [rows - 2, rows - 1])
+    splits = [_batches(arrays, target, order[part], batch_size, prepare) for part in _parts(rows, cuts)]
+    names = labels or (model.labels if model is not None else ())
+    return _task(source, splits, target, model, names)
+
+
+def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -> dict[str, Array]:
+    """The arrays under the names of the model's inputs, in its types.
+
+    Args:
+        arrays: as the user named them; a single one may have any name.
+        model: whose inputs they are for; its states need none.
+        source: the file or the name, for messages.
+        checked: hold shapes and types to the model's; images that are prepared later are not yet what it takes.
+
+    Raises:
+        DataError: an array is missing, too many, or of a shape or type the model does not take.
+    """
+    wanted = {spec.name: spec for spec in model.inputs if spec.state_of is None}
+    if len(wanted) == 1 and len(arrays) == 1:
+        arrays = {next(iter(wanted)): next(iter(arrays.values()))}
+    known = {spec.name for spec in model.inputs}
+    missing, extra = [n for n in wanted if n not in arrays], [n for n in arrays if n not in known]
+    if missing or extra:
+        has = ", ".join(f"{name}{list(a.shape)}" for name, a in arrays.items())
+        takes = ", ".join(f"{spec.name}:{spec.dtype}{_dims(spec)}" for spec in wanted.values())
+        raise DataError(f"data {source!r} has {has or 'no array'}, and the model takes {takes}. Name the arrays alike.")
+    if not checked:
+        return dict(arrays)
+    sizes: dict[str, int] = {}
+    return {name: _fit(arrays[name], spec, source, sizes) for name, spec in wanted.items()}
+
+
+def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int]) -> Array:
+    """One array in the input's type; letters are noted in `sizes`, and must agree from array to array."""
+    fits = array.ndim == len(spec.dims) and all(
+        sizes.setdefault(dim, size) == size if isinstance(dim, str) else dim == size
+        for dim, size in zip(spec.dims[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"data {source!r}: array {spec.name!r} is {array.dtype}{list(array.shape)}, and the model's "
+            f"{spec.name!r} takes {spec.dtype}{_dims(spec)}.{_cause(array, spec)}"
+        )
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted:
+        return array
+    same_kind = array.dtype.kind == wanted.kind == "f" or (array.dtype.kind in "iu" and wanted.kind in "iu")
+    if not same_kind or (wanted.kind in "iu" and _overflows(array, wanted)):
+        raise DataError(
+            f"data {source!r}: array {spec.name!r} is {array.dtype}, and the model's {spec.name!r} takes "
+            f"{spec.dtype}. Convert it as in training (scaling included), and save it again."
+        )
+    return array.astype(wanted)
+
+
+def _overflows(array: Array, wanted: np.dtype[Any]) -> bool:
+    info = np.iinfo(wanted)
+    return bool(array.size) and (int(array.min()) < info.min or int(array.max()) > info.max)
+
+
+def _cause(array: Array, spec: InputSpec) -> str:
+    if array.ndim == len(spec.dims) - 1:
+        return " Is the first dimension, one row a sample, missing, or the channel?"
+    if array.ndim == len(spec.dims) == 4 and (array.shape[3], *array.shape[1:3]) == spec.dims[1:]:
+        return " The channels come last in the data and first in the model: transpose it by (0, 3, 1, 2)."
+    return ""
+
+
+def _dims(spec: InputSpec) -> str:
+    return f"[{','.join(map(str, spec.dims))}]"
+
+
+def _rows(arrays: Arrays, target: Array | None, source: str) -> int:
+    counts = {name: len(a) if a.ndim else 0 for name, a in arrays.items()}
+    if target is not None:
+        counts["y"] = len(target) if target.ndim else 0
+    if not counts or min(counts.values()) == 0:
+        raise DataError(f"data {source!r} has no rows: {', '.join(f'{n} has {c}' for n, c in counts.items())}.")
+    if len(set(counts.values())) > 1:
+        raise DataError(f"data {source!r}: the arrays have different numbers of rows: {counts}.")
+    rows = next(iter(counts.values()))
+    if rows < FEWEST_ROWS:
+        raise DataError(f"data {source!r} has {rows} rows, and at least {FEWEST_ROWS} are needed, one for each split.")
+    return rows
+
+
+def _target(target: Array, model: Model | None, labels: tuple[str, ...], source: str) -> Array:
+    if target.dtype.kind not in "fiub":
+        raise DataError(f"data {source!r}: the labels y are {target.dtype}; wanted whole numbers, or floats.")
+    if target.dtype.kind == "f":
+        if not np.isfinite(target).all():
+            row = int(np.argwhere(~np.isfinite(target))[0, 0])
+            raise DataError(f"data {source!r}: y holds NaN or infinity, first in row {row}.")
+        classes = model is not None and target.ndim == 1 and decides(model)
+        if not (classes and np.array_equal(target, np.round(target))):
+            return target
+    target = target.reshape(len(target)) if target.ndim == 2 and target.shape[1] == 1 else target
+    count = _classes(model, labels)
+    whole = target.astype(np.int64)
+    if count is not None and (whole.min() < 0 or whole.max() >= count):
+        raise DataError(
+            f"data {source!r}: labels y run from {whole.min()} to {whole.max()}, and the model tells {count} classes "
+            f"apart, 0 to {count - 1}."
+        )
+    return whole
+
+
+def _classes(model: Model | None, labels: tuple[str, ...]) -> int | None:
+    if model is None:
+        return len(labels) or None
+    last = model.outputs[0].dims[-1] if model.outputs and model.outputs[0].dims else None
+    return last if isinstance(last, int) and last > 1 else None
+
+
+def _parts(rows: int, cuts: Array) -> list[slice]:
+    first, second = (int(cut) for cut in cuts)
+    return [slice(0, first), slice(first, second), slice(second, rows)]
+
+
+def _batches(
+    arrays: Arrays, target: Array | None, rows: Array, size: int, prepare: Callable[[Array], Array] | None
+) -> ArrayBatches:
+    return ArrayBatches(
+        inputs={name: array[rows] for name, array in arrays.items()},
+        target=np.zeros(len(rows), np.int64) if target is None else target[rows],
+        batch_size=size,
+        prepare=None if prepare is None else dict.fromkeys(arrays, prepare),
+    )
+
+
+def _task(
+    source: str, splits: list[ArrayBatches], target: Array | None, model: Model | None, labels: tuple[str, ...]
+) -> Task:
+    train, validation, test = splits
+    if target is None:
+        reference: Runner = dict
+        chooses = False
+        if model is not None:
+            reference, chooses = runner_for(replace(model, forms={})), decides(model)
+        return Unlabelled(
+            name=source,
+            labels=labels,
+            train=InputBatches(train),
+            validation=InputBatches(validation),
+            test=InputBatches(test),
+            reference=reference,
+            decides=chooses,
+        )
+    if target.dtype.kind == "f":
+        return Regression(name=source, train=train, validation=validation, test=test)
+    kind = NextToken if target.ndim == 2 else Classification
+    return kind(name=source, train=train, validation=validation, test=test, labels=labels)
