@@ -1,0 +1,102 @@
+"""What `run` and `demo` leave behind: every step's model, the ledger, the measurements, and the page that shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks.benchmark import BenchmarkResult, benchmark
+from benchmarks.flips import Flips, find_flips
+from benchmarks.report import write_report
+from compress.base import Progress
+from compress.console import plain
+from compress.ledger import Ledger, Step
+from export.checkpoint import save
+from export.files import whole_folder
+from export.onnx_file import write
+from export.session import onnx_runner
+from models.records import Task
+
+
+def write_run(
+    folder: str | Path,
+    walked: Sequence[Step],
+    ledger: Ledger,
+    *,
+    title: str,
+    command: str,
+    task: Task | None = None,
+    controls: int = 0,
+    findings: Sequence[str] = (),
+    seconds: float = 1.0,
+    not_the_same_as: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Write the models, ledger.json, benchmark.json, flips.json and report.html; the folder appears whole or not at all.
+
+    Args:
+        folder: made where it is missing; files of the same names are replaced, others stay.
+        walked: the steps; the last `controls` of them are no steps of the chain but stand beside it.
+        ledger: a line for each.
+        findings: sentences that the page opens with.
+        seconds: of timing for each model in benchmark.json.
+        not_the_same_as: inputs, which are never overwritten.
+
+    Returns:
+        The page.
+    """
+    chain = walked[: len(walked) - controls]
+    shipped = [dataclasses.replace(step.shipped, name=f"{number} {step.name}") for number, step in enumerate(walked)]
+    ends = [shipped[0], shipped[len(chain) - 1], *shipped[len(chain) :]]
+    measured = benchmark(ends if len(chain) > 1 else ends[1:], seconds=seconds, progress=progress)
+    flips = _flips(task, chain)
+    with whole_folder(folder, not_the_same_as=not_the_same_as) as part:
+        for number, step in enumerate(walked):
+            stem = f"{number}-{step.name.replace(' ', '-')}"
+            write(step.shipped, part / f"{stem}.onnx")
+            for name, form in step.shipped.forms.items():
+                single = dataclasses.replace(
+                    step.shipped, network=form.network, inputs=form.inputs, outputs=form.outputs, forms={}
+                )
+                write(single, part / f"{stem}.{name}.onnx")
+            if not step.model.is_onnx and number:
+                save(step.model, part / f"{stem}.pt")
+        _write_documents(part, ledger, measured, flips, title, command, controls, findings)
+        write_report(part)
+    return Path(folder) / "report.html"
+
+
+def _flips(task: Task | None, chain: Sequence[Step]) -> Flips | None:
+    if task is None or len(chain) < 2:
+        return None
+    first, last = chain[0].shipped, chain[-1].shipped
+    return find_flips(task, first, onnx_runner(first), onnx_runner(last))
+
+
+def _write_documents(
+    folder: Path,
+    ledger: Ledger,
+    measured: BenchmarkResult,
+    flips: Flips | None,
+    title: str,
+    command: str,
+    controls: int,
+    findings: Sequence[str],
+) -> None:
+    document = plain(ledger)
+    lines = document.pop("steps")
+    end = len(lines) - controls
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    document |= {"title": title, "command": command, "made": made, "findings": list(findings)}
+    _write_json(folder / "ledger.json", document | {"steps": lines[:end], "controls": lines[end:]})
+    _write_json(folder / "benchmark.json", measured.document())
+    if flips is not None:
+        _write_json(folder / "flips.json", dataclasses.asdict(flips))
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(plain(document), indent=1, allow_nan=False), encoding="utf-8")
