@@ -1,4 +1,4 @@
-"""The embedded default, end to end: a keyword spotter becomes many times smaller and faster, with the controls beside it."""
+"""The embedded default, end to end: a keyword spotter becomes many times smaller and faster, with its controls."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def demo(
         output: the folder for the models, the documents and the page.
         seed: of every training.
         command: what the page says it was made by.
+        progress: told how far the trainings are.
     """
     began = time.perf_counter()
     torch.manual_seed(seed)
@@ -93,13 +94,13 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
     first, last, small = lines[0], lines[-1 - controls], lines[-2 - controls]
     alone, designed = lines[-controls], lines[-1]
     found = [
-        f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {last.speedup or 0:.1f} times faster than "
-        f"the original, at {_percent(last.metric)} against {_percent(first.metric)} on {first.samples} recordings.",
-        f"The same small network trained alone, for as many steps and from the labels only, reaches {_percent(alone.metric)}; "
-        f"taught by the original it reaches {_percent(small.metric)}.",
+        f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {last.speedup or 0:.1f} times "
+        f"faster than the original, at {_percent(last.metric)} against {_percent(first.metric)} on {first.samples} recordings.",
+        f"The same small network trained alone, for as many steps and from the labels only, reaches "
+        f"{_percent(alone.metric)}; taught by the original it reaches {_percent(small.metric)}.",
         f"The depthwise-separable spotter that people designed by hand ({CONTROL}, in int8) takes "
-        f"{1000 * (designed.median_ms or 0):.0f} µs and {designed.size_bytes / 1000:.0f} KB at {_percent(designed.metric)}; "
-        f"ours takes {1000 * (last.median_ms or 0):.0f} µs and {last.size_bytes / 1000:.0f} KB.",
+        f"{1000 * (designed.median_ms or 0):.0f} µs and {designed.size_bytes / 1000:.0f} KB at "
+        f"{_percent(designed.metric)}; ours takes {1000 * (last.median_ms or 0):.0f} µs and {last.size_bytes / 1000:.0f} KB.",
     ]
     found += [note.text for note in (*last.changed, *last.skipped) if not note.layer]
     return found

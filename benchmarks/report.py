@@ -18,8 +18,8 @@ Document = Mapping[str, Any]
 METHOD = (
     "The first line is the original as an fp32 ONNX file, batch norms folded and the exporter's traces stripped: "
     "nothing is compared with a file that was easy to beat.",
-    "Latencies are medians at batch 1, taken by turns of some milliseconds in one process, in mixed order, after a warm-up; "
-    "the interval is that of the median or of the ratio, at 95 %.",
+    "Latencies are medians at batch 1, taken by turns of some milliseconds in one process, in mixed order, after a "
+    "warm-up; the interval is that of the median or of the ratio, at 95 %.",
     "Scores are on the test split, which no pass has seen; differences are paired over the same samples.",
     "Memory is read in a fresh child process for each model.",
 )

@@ -1,4 +1,4 @@
-"""What `run` and `demo` leave behind: every step's model, the ledger, the measurements, and the page that shows them."""
+"""What `run` and `demo` leave behind: every step's model, the ledger, the measurements, and the page."""
 
 from __future__ import annotations
 
@@ -42,9 +42,13 @@ def write_run(
         folder: made where it is missing; files of the same names are replaced, others stay.
         walked: the steps; the last `controls` of them are no steps of the chain but stand beside it.
         ledger: a line for each.
+        title, command: of the page: what was done, and what was typed.
+        task: shows the inputs whose decision flipped.
+        controls: how many steps at the end stand beside the chain.
         findings: sentences that the page opens with.
         seconds: of timing for each model in benchmark.json.
         not_the_same_as: inputs, which are never overwritten.
+        progress: told how far the measuring is.
 
     Returns:
         The page.
