@@ -136,7 +136,7 @@ class Placement:
             self.layers[path] = layer.eval()
 
     def _unowned(self, node: fx.Node, call: LayerCall, weights: dict[str, Source]) -> str:
-        """A name for a layer written as a function: of the weight's owner where that has nothing else, else below it."""
+        """A name for a layer written as a function: its weight's owner where that has nothing else, else below it."""
         kind = call.kind.__name__.lower()
         if "weight" not in weights:
             return self._free(layer_name(node), "dropout" if call.kind in DROPOUTS else kind)
