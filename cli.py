@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -163,6 +164,66 @@ def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
         f"{found.decision_flip_rate:.2%} of decisions flipped"
     )
     call.console.document(reference=reference, candidate=candidate, floor_db=floor_db, parity=found)
+
+
+@commands.command(epilog=example("compress run small.toml autoencoder -o small"))
+@click.argument("recipe")
+@click.argument("model", required=False)
+@click.option(
+    "-o", "--output", metavar="DIR", help="The folder for models, ledger and page; named as RECIPE without it."
+)
+@click.option("--plugin", metavar="PKG.MODULE:NAME", multiple=True, help="Code that the recipe may load; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")
+@takes("model", "data", "device", "train", "threads", "say")
+def run(call: Call, recipe: str, model: str | None, output: str | None, plugin: tuple[str, ...], dry_run: bool) -> None:
+    """Run a recipe: a chain of passes, with a line in the ledger after each."""
+    from benchmarks.commands import run_recipe
+
+    run_recipe(call, recipe, model, output, plugin, dry_run=dry_run)
+
+
+@commands.command(epilog=example("compress benchmark autoencoder --seconds 0.1"))
+@click.argument("model", nargs=-1, required=True)
+@click.option(
+    "--device", "devices", metavar="DEVICE", multiple=True, default=("cpu",), show_default=True, help="Repeatable."
+)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Samples a call.")
+@click.option("--seconds", type=float, default=1.0, show_default=True, help="Of timing for each model.")
+@takes("model", "data", "threads", "say")
+def benchmark(call: Call, model: tuple[str, ...], batch: int, seconds: float, devices: tuple[str, ...]) -> None:
+    """Measure models by turns: time with intervals, memory in fresh processes; each against the first."""
+    from benchmarks.commands import measure
+
+    measure(call, model, devices, batch=batch, seconds=seconds)
+
+
+@commands.command(epilog=example("compress report cnn-fsdd dscnn-fsdd -o page.html"))
+@click.argument("source", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="FILE", help="Where the page goes; report.html in DIR without it.")
+@takes("model", "data", "threads", "say")
+def report(call: Call, source: tuple[str, ...], output: str | None) -> None:
+    """Write the page: of a folder that `run` or `demo` left, or of models held against the first."""
+    from benchmarks.commands import report_models
+    from benchmarks.report import write_report
+
+    if len(source) == 1 and Path(source[0]).is_dir():
+        written = write_report(source[0], output)
+    else:
+        written = report_models(call, source, Path(output or "report.html"))
+    call.console.result(f"wrote {written}")
+    call.console.document(output=written)
+
+
+@commands.command(epilog=example("compress demo -o demo"))
+@click.option(
+    "-o", "--output", metavar="DIR", default="demo", show_default=True, help="The folder for all that it makes."
+)
+@takes("threads", "say")
+def demo(call: Call, output: str) -> None:
+    """Make a keyword spotter many times smaller and faster, and prove it: the embedded default, end to end."""
+    from benchmarks.demo import demo as show
+
+    show(output, console=call.console, threads=call.threads)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -208,3 +208,33 @@ def _timed(line: LedgerLine, timings: Timings) -> LedgerLine:
                 line, speedup=found.speedup, speedup_low=found.low, speedup_high=found.high, verdict=found.verdict
             )
     return line
+
+
+HEADS = ("step", "pass", "score", "lost", "size", "smaller", "median", "faster", "verdict", "took")
+
+
+def rows(ledger: Ledger) -> list[tuple[str, ...]]:
+    """The lines as words, under `HEADS`; what was not measured is blank."""
+    first = ledger.steps[0]
+    return [
+        (
+            str(line.step),
+            line.pass_,
+            "" if line.metric is None else f"{line.metric:.4f}",
+            "" if line.drop is None else _points(line),
+            f"{line.size_bytes:,} B",
+            f"{first.size_bytes / line.size_bytes:.1f}x",
+            "" if line.median_ms is None else f"{line.median_ms:.3f} ms",
+            "" if line.speedup is None else f"{line.speedup:.2f}x ({line.speedup_low:.2f} to {line.speedup_high:.2f})",
+            line.verdict,
+            f"{line.seconds:.0f} s",
+        )
+        for line in ledger.steps
+    ]
+
+
+def _points(line: LedgerLine) -> str:
+    assert line.drop is not None and line.drop_low is not None and line.drop_high is not None
+    if line.unit == "fraction":
+        return f"{100 * line.drop:+.2f} pt ({100 * line.drop_low:+.2f} to {100 * line.drop_high:+.2f})"
+    return f"{line.drop:+.4f} ({line.drop_low:+.4f} to {line.drop_high:+.4f})"
