@@ -118,7 +118,7 @@ def _scaled(layer: ir.Node, weight: _Array, scale: _Array) -> _Array:
     groups = int(_number(layer, "group", 1))
     split = weight.reshape(
         groups, weight.shape[0] // groups, *weight.shape[1:]
-    )  # (group, in / groups, out / groups, ...)
+    )  # (group, in, out, ...)
     spread = scale.reshape(groups, 1, weight.shape[1], *[1] * (weight.ndim - 2))
     return (split * spread).reshape(weight.shape)
 

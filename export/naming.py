@@ -54,7 +54,7 @@ def name_by_layer(network: ir.Model) -> None:
 
 
 def shorten_names(network: ir.Model) -> None:
-    """Intermediate values become `v0`, `v1`, ...; constants that are no weights `c0`, `c1`, ...; inputs and outputs stay."""
+    """Intermediate values become `v0`, `v1`, ...; constants that are no weights `c0`, ...; inputs and outputs stay."""
     graph = network.graph
     kept = {value.name for value in (*graph.inputs, *graph.outputs)}
     taken = kept | set(graph.initializers)

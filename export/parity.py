@@ -107,7 +107,7 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) ->
 
 
 def same_signature(reference: Model, candidate: Model) -> None:
-    """Hold the candidate to names, order, types and free dimensions of the reference's inputs and outputs, form by form.
+    """Hold the candidate to the reference's inputs and outputs: names, order, types, free dimensions, in each form.
 
     The letters themselves may differ. An output may be fixed where the reference's is free only if it is in fact.
 

@@ -97,7 +97,7 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
 
 
 def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
-    """One level's weights in ONNX's order: W (ways, gates * hidden, in), R (ways, gates * hidden, hidden), B (ways, 2 * gates * hidden)."""
+    """One level's weights in ONNX's order: W (ways, gates * hidden, in), R (.., .., hidden), B (ways, 2 * gates * hidden)."""
     kind = next(name for cls, name in _OPERATOR.items() if isinstance(layer, cls))
     found: list[list[_Array]] = [[], [], []]
     for way in ("", "_reverse")[: 2 if layer.bidirectional else 1]:

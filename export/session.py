@@ -38,6 +38,12 @@ __all__ = [
 ]
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
+Optimizations = Literal["all", "portable", "none"]
+_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "portable": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
 PROVIDERS: dict[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -61,7 +67,7 @@ def session(
     provider: Provider = "cpu",
     threads: int = 1,
     form: str | None = None,
-    optimize: bool = True,
+    optimize: Optimizations = "all",
     spin: bool = False,
     profile_to: str | None = None,
     optimized_to: str | None = None,
@@ -74,7 +80,8 @@ def session(
         provider: where it runs; with "tensorrt", CUDA takes what TensorRT does not, and the CPU what neither does.
         threads: within an operator; operators run one after another.
         form: a further form's name; None is the main one.
-        optimize: all of the runtime's graph optimizations, as a deployed model has them; or none.
+        optimize: the runtime's graph optimizations: all, as a deployed model has them; those that are not bound to
+            this processor's memory layout; or none.
         spin: let idle threads of the pool wait busily. Off, because it makes the turns of two models on the same
             cores disturb each other; with one thread there is no pool and it changes nothing.
         profile_to: write the runtime's profile to a file that begins with this.
@@ -91,8 +98,7 @@ def session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; the rest is not for the user's terminal
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    options.graph_optimization_level = _LEVELS[optimize]
     if not prepack:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if profile_to is not None:
@@ -130,7 +136,12 @@ def in_form(model: Model, form: str | None) -> Model:
 
 
 def onnx_runner(
-    model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None, optimize: bool = True
+    model: Model,
+    *,
+    provider: Provider = "cpu",
+    threads: int = 1,
+    form: str | None = None,
+    optimize: Optimizations = "all",
 ) -> Runner:
     """A runner on ONNX Runtime: named arrays in, named arrays out.
 

@@ -1,12 +1,7 @@
 """From the torch form to ONNX: torch.export, the dynamo-based exporter, then our preparation; checked and compared.
 
-How nodes are named, so that a report can speak of layers as the user does: `LAYER/Operator`, where LAYER is the fully
-qualified name of the module in the user's network (`features.3/Conv`, `fc/MatMul`, `fc/Add`); what belongs to no
-module is named by its operator alone (`Relu`, `Add_2`). A second one of the same name gets a number. Weights keep the
-name they have in the state_dict (`features.3.weight`); other constants are `c0`, `c1`, ..., intermediate values `v0`, ...
+Nodes and weights carry the names of the user's modules: see `naming.py` for the rule.
 """
-
-from __future__ import annotations
 
 from __future__ import annotations
 
