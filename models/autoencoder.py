@@ -25,7 +25,8 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The image drawn again."""
-        return self.head(self.layers(x))
+        drawn: torch.Tensor = self.head(self.layers(x))
+        return drawn
 
 
 def build(

@@ -98,5 +98,5 @@ class ArrayBatches:
                 array = self.augment[name](array, rng)
             if self.prepare and name in self.prepare:
                 array = self.prepare[name](array)
-            arrays[name] = array
+            arrays[name] = array if rng is not None else np.ascontiguousarray(array)  # runtimes take no views
         return arrays, self.target[rows]

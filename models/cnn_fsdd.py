@@ -40,7 +40,8 @@ class CNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of each recording."""
-        return self.head(self.dropout(self.features(x).flatten(1)))
+        logits: torch.Tensor = self.head(self.dropout(self.features(x).flatten(1)))
+        return logits
 
 
 def build(
@@ -79,6 +80,6 @@ ENTRY = Entry(
     paper="VGG's 3x3 stages, Simonyan & Zisserman 2014 (arXiv:1409.1556); here 7 convolutions with batch "
     "normalization, and the mean over time and frequency in place of the wide linear layers",
     licence="CC BY-SA 4.0: trained on the Free Spoken Digit Dataset (Z. Jackson and the speakers, CC BY-SA 4.0)",
-    training=Training(learning_rate=2e-3, batch_size=64, epochs=25),
+    training=Training(learning_rate=2e-3, batch_size=64, epochs=25, average=0.99),
     typical={"N": 1},
 )

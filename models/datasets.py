@@ -79,7 +79,7 @@ def locate(data: DataSet) -> Path:
 def read_arrays(data: DataSet, file: str) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of one of the set's .npz files."""
     path = locate(data) / file
-    with _sound(data, path), path.open("rb") as file, np.load(file) as arrays:
+    with _sound(data, path), path.open("rb") as opened, np.load(opened) as arrays:
         return dict(arrays)
 
 
@@ -162,7 +162,7 @@ def _reason(error: Exception, data: DataSet) -> str:
         return f"no answer for {data.timeout_s:g} s"
     if isinstance(error, zipfile.BadZipFile):
         return "what came is no archive, or was cut off"
-    if isinstance(error, requests.exceptions.HTTPError):
+    if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
         return f"the source answered {error.response.status_code}"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
         return "it was cut off"

@@ -38,7 +38,8 @@ class DSCNN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of each recording."""
-        return self.head(self.dropout(self.features(x).flatten(1)))
+        logits: torch.Tensor = self.head(self.dropout(self.features(x).flatten(1)))
+        return logits
 
 
 def build(
@@ -77,6 +78,6 @@ ENTRY = Entry(
     paper="DS-CNN, Zhang et al. 2017 (arXiv:1711.07128), as in MLPerf Tiny (arXiv:2106.07597); here for 10 classes, "
     "with padding on both sides alike",
     licence="CC BY-SA 4.0: trained on the Free Spoken Digit Dataset (Z. Jackson and the speakers, CC BY-SA 4.0)",
-    training=Training(learning_rate=4e-3, batch_size=64, epochs=60),
+    training=Training(learning_rate=4e-3, batch_size=64, epochs=60, average=0.99),
     typical={"N": 1},
 )

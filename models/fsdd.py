@@ -71,13 +71,19 @@ class Features:
     speaker: Array
 
 
+def normalized(decibel: Array) -> Array:
+    """Coefficients (..., 10) in dB as the networks take them."""
+    scaled: Array = (decibel - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
+    return scaled
+
+
 @cache
 def features(split: Split) -> Features:
     """The features of one split. They are shared: copy before you write."""
     with np.load(FEATURES) as stored:
         chosen = np.isin(stored["number"], NUMBERS[split])
         decibel = stored["mfcc"][chosen] * stored["scale"] + stored["offset"]
-        x = (decibel - np.float32(MEAN)) / np.float32(DEVIATION)
+        x = normalized(decibel)
         x.setflags(write=False)
         return Features(
             x=x,
@@ -115,7 +121,7 @@ def frames_task(*, batch_size: int = 64) -> Classification:
 def vary_second(batch: Array, rng: np.random.Generator) -> Array:
     """Seconds (N, 1, T, C): the word moved in time, louder or softer, with noise and masks."""
     count, _, frames, width = batch.shape
-    quiet = (silence(SPOKEN_DIGITS) - np.float32(MEAN)) / np.float32(DEVIATION)
+    quiet = normalized(silence(SPOKEN_DIGITS))
     before, after = (np.broadcast_to(quiet, (count, 1, size, width)) for size in (LATER, EARLIER))
     padded = np.concatenate([before, batch, after], axis=2)
     taken = rng.integers(0, LATER + EARLIER + 1, (count, 1)) + np.arange(frames)
@@ -135,8 +141,8 @@ def _disturb(batch: Array, rng: np.random.Generator) -> Array:
     """Loudness, noise and masks, SpecAugment's in kind (Park et al. 2019, arXiv:1904.08779); a mask is the mean, 0."""
     count, (frames, width) = len(batch), batch.shape[-2:]
     rows = (count,) + (1,) * (batch.ndim - 1)
-    changed = batch + rng.normal(0, 0.1, batch.shape).astype(np.float32)
-    changed[..., 0] += rng.normal(0, 0.25, rows[:-1]).astype(np.float32)  # the first coefficient is the loudness
+    changed = batch + 0.1 * rng.standard_normal(batch.shape, np.float32)
+    changed[..., 0] += 0.25 * rng.standard_normal(rows[:-1], np.float32)  # the first coefficient is the loudness
     along = np.arange(frames)[:, None]
     start = rng.integers(0, frames, rows)
     stretch = rng.integers(0, max(1, min(5, frames // 5)) + 1, rows)

@@ -73,7 +73,11 @@ def quantized(
     digit, speaker, number, frames, length = [], [], [], [], []
     for d, s, n, signal in recordings:
         frame, size = one_second(signal, settings)
-        digit.append(d), speaker.append(s), number.append(n), frames.append(frame), length.append(size)
+        digit.append(d)
+        speaker.append(s)
+        number.append(n)
+        frames.append(frame)
+        length.append(size)
     stacked = np.stack(frames)  # (recordings, frames, coefficients)
     low, high = stacked.min((0, 1)), stacked.max((0, 1))
     scale, offset = (high - low) / 254, (high + low) / 2

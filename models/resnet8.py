@@ -26,7 +26,8 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add what the two convolutions give to the shortcut."""
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
-        return self.act2(y + self.shortcut(x))
+        joined: torch.Tensor = self.act2(y + self.shortcut(x))
+        return joined
 
 
 class ResNet8(nn.Module):
@@ -47,7 +48,8 @@ class ResNet8(nn.Module):
         """Logits of each image."""
         x = self.act(self.norm(self.stem(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
-        return self.head(self.pool(x).flatten(1))
+        logits: torch.Tensor = self.head(self.pool(x).flatten(1))
+        return logits
 
 
 def build(
@@ -82,6 +84,6 @@ ENTRY = Entry(
     "convolutions have biases and whose shortcuts are not normalized; here padding is on both sides alike",
     licence="Apache-2.0; trained on CIFAR-10, whose licence is not stated (A. Krizhevsky 2009, Learning Multiple "
     "Layers of Features from Tiny Images)",
-    training=Training(learning_rate=6e-3, weight_decay=2e-2, batch_size=128, epochs=24),
+    training=Training(learning_rate=4e-3, weight_decay=2e-2, batch_size=64, epochs=24, average=0.998),
     typical={"N": 1},
 )

@@ -30,7 +30,8 @@ class Attention(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         read = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(read.transpose(1, 2).flatten(2))
+        out: torch.Tensor = self.out(read.transpose(1, 2).flatten(2))
+        return out
 
 
 class Block(nn.Module):
@@ -49,7 +50,8 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, T, width) -> (N, T, width)."""
         x = x + self.dropout(self.attention(self.norm1(x)))
-        return x + self.dropout(self.narrow(self.act(self.wide(self.norm2(x)))))
+        out: torch.Tensor = x + self.dropout(self.narrow(self.act(self.wide(self.norm2(x)))))
+        return out
 
 
 class Transformer(nn.Module):
@@ -78,7 +80,8 @@ class Transformer(nn.Module):
         x = self.token(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        logits: torch.Tensor = self.head(self.norm(x))
+        return logits
 
 
 def build(
