@@ -218,12 +218,13 @@ def report(call: Call, source: tuple[str, ...], output: str | None) -> None:
 @click.option(
     "-o", "--output", metavar="DIR", default="demo", show_default=True, help="The folder for all that it makes."
 )
-@takes("threads", "say")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every training.")
+@takes("say")
 def demo(call: Call, output: str) -> None:
     """Make a keyword spotter many times smaller and faster, and prove it: the embedded default, end to end."""
-    from benchmarks.demo import demo as show
+    from benchmarks.commands import run_demo
 
-    show(output, console=call.console, threads=call.threads)
+    run_demo(call, output)
 
 
 def main(args: list[str] | None = None) -> None:

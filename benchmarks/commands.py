@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.benchmark import Benchmark, BenchmarkResult, benchmark
-from benchmarks.folder import write_folder
 from benchmarks.report import write_report
+from benchmarks.run_folder import write_run
 from compress.call import Call
 from compress.console import size
 from compress.ledger import HEADS, judge, original, rows, walk
@@ -17,7 +17,7 @@ from compress.recipe import Recipe, read_recipe
 from export.files import check_output, whole_folder
 from export.stopwatch import Stopwatch
 from models.errors import UsageError
-from models.records import Model
+from models.records import Model, Task
 
 
 def run_recipe(
@@ -47,15 +47,13 @@ def run_recipe(
         walked = walk(found.passes, loaded, context)
         task = call.find_task(loaded)
         ledger = judge(walked, task, stopwatch=Stopwatch(threads=call.threads, seed=call.seed))
-        facts = {"title": f"{Path(recipe).stem}: {given}", "command": f"compress run {recipe} {model or ''}".strip()}
-        write_folder(
+        write_run(
             part,
             walked,
             ledger,
-            task,
-            threads=call.threads,
-            seed=call.seed,
-            facts=facts,
+            title=f"{Path(recipe).stem}: {given}",
+            command=" ".join(["compress run", recipe, *([model] if model else [])]),
+            task=_with_answers(task),
             progress=call.console.progress,
         )
     call.console.close()
@@ -116,20 +114,43 @@ def report_models(call: Call, models: Sequence[str], output: Path) -> Path:
     walked = [original(model, model.name) for model in loaded]
     ledger = judge(walked, task, stopwatch=Stopwatch(threads=call.threads, seed=call.seed))
     with tempfile.TemporaryDirectory() as folder:
-        facts = {"title": " and ".join(models), "command": f"compress report {' '.join(models)}"}
-        write_folder(
-            Path(folder),
+        write_run(
+            folder,
             walked,
             ledger,
-            task,
-            threads=call.threads,
-            seed=call.seed,
-            facts=facts,
+            title=" and ".join(models),
+            command=f"compress report {' '.join(models)}",
+            task=_with_answers(task),
             progress=call.console.progress,
         )
         call.console.close()
         call.console.table(HEADS, rows(ledger), texts=2)
         return write_report(folder, output)
+
+
+def run_demo(call: Call, output: str) -> None:
+    """The embedded default, end to end, and what to try next on a model of one's own.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    from benchmarks.demo import demo
+
+    command = f"compress demo -o {output}" if output != "demo" else "compress demo"
+    with whole_folder(output) as part:
+        found = demo(part, seed=call.seed, command=command, progress=call.console.progress)
+    call.console.close()
+    call.console.table(HEADS, rows(found.ledger), texts=2)
+    page = Path(output) / found.page.name
+    call.console.result(f"wrote {page} ({found.seconds:.0f} s in all)")
+    for line in (
+        f"open {page}",
+        "compress info YOURS.onnx",
+        "compress quantize YOURS.onnx --data YOURS.npz",
+        "compress prune YOURS.pt --arch YOURS.module:build --data YOURS.npz",
+    ):
+        call.console.say(f"next: {line}")
+    call.console.document(output=output, seconds=found.seconds, steps=found.ledger.steps, machine=found.ledger.machine)
 
 
 _HEADS = ("model", "device", "median", "interval", "95 %", "size", "peak memory", "MACs", "parameters")
@@ -161,6 +182,11 @@ def _verdicts(result: BenchmarkResult) -> list[str]:
 def _named(model: Model, given: str) -> Model:
     """The model under the name it was called by, so that two files of one network are told apart."""
     return replace(model, name=Path(given).name.removeprefix("zoo:"))
+
+
+def _with_answers(task: Task | None) -> Task | None:
+    """The task, where its targets can be told from a decision that flipped."""
+    return task if task is not None and next(iter(task.test))[1] is not None else None
 
 
 def _as_the_recipe_says(call: Call, recipe: Recipe) -> Call:
