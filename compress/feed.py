@@ -55,8 +55,8 @@ class Feed:
                     yield {n: tensor(a, self.device) for n, a in inputs.items()}, tensors(target, self.device)
             if not given:
                 raise DataError(
-                    f"training data: no batch in epoch {self.epoch + 1}. "
-                    + ("It is empty." if not self.epoch else "It can be iterated only once; give a list or a loader.")
+                    f"training data: no batch in epoch {self.epoch + 1}. It is empty, or can be iterated only once: "
+                    "give a list or a loader."
                 )
             self.epoch, self.index = self.epoch + 1, 0
 

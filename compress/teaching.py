@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,13 +50,26 @@ def divergence(
     return temperature**2 * (soft.exp() * (soft - mine)).sum(axis).mean()
 
 
+def class_axis(output: torch.Tensor, target: Any, classes: int = 0) -> int | None:
+    """The axis of an output that holds one logit a class for targets that are class numbers; None where there is none.
+
+    (N, C) for (N,), (N, T, C) for (N, T), (N, C, H, W) for (N, H, W); C is `classes`, where that is not 0.
+    """
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not output.is_floating_point():
+        return None
+    if output.shape[:-1] == target.shape and classes in (0, output.shape[-1]):
+        return output.ndim - 1
+    dense = output.ndim > 2 and (*output.shape[:1], *output.shape[2:]) == target.shape
+    return 1 if dense and classes in (0, output.shape[1]) else None
+
+
 def plan_lessons(model: Model, task: Task | None, target: Any, answers: Mapping[str, torch.Tensor]) -> list[Lesson]:
     """Decide for each output how it is taught, from a batch of the teacher's answers.
 
     States and whole-number outputs are not taught. An output has classes along an axis where
 
     - the targets are whole numbers, its shape is theirs with one axis more, and that axis is as long as the task has
-      labels (or the task names none); not so where the task's loss takes the inputs, which are then what it compares;
+      labels, or the task names none;
     - or, without targets, its last axis is as long as the model has labels, or, for (N, T, C), as an input of whole
       numbers has values: a next token.
 
@@ -72,7 +84,7 @@ def plan_lessons(model: Model, task: Task | None, target: Any, answers: Mapping[
         answer = answers.get(spec.name)
         if spec.name in states or answer is None or not answer.is_floating_point():
             continue
-        axis = _class_axis(model, task, target, answer)
+        axis = _axis(model, task, target, answer)
         lessons.append(Lesson(output=spec.name, kind=_kind(answer, axis), axis=-1 if axis is None else axis))
     if not lessons:
         raise TrainingError(
@@ -88,20 +100,12 @@ def taught(lessons: Sequence[Lesson], outputs: Tensors, answers: Tensors, temper
     return torch.stack(parts).sum()
 
 
-def _class_axis(model: Model, task: Task | None, target: Any, answer: torch.Tensor) -> int | None:
+def _axis(model: Model, task: Task | None, target: Any, answer: torch.Tensor) -> int | None:
     classes = len(task.labels) if task is not None and task.labels else len(model.labels)
-    if isinstance(target, torch.Tensor) and not target.is_floating_point():
-        if task is not None and "inputs" in inspect.signature(task.loss).parameters:
-            return None
-        if answer.shape[:-1] == target.shape and classes in (0, answer.shape[-1]):
-            return answer.ndim - 1
-        # (N, C, H, W) for (N, H, W)
-        dense = answer.ndim > 2 and (*answer.shape[:1], *answer.shape[2:]) == target.shape
-        return 1 if dense and classes in (0, answer.shape[1]) else None
-    if target is not None or answer.ndim < 2:
-        return None
+    if target is not None:
+        return class_axis(answer, target, classes)
     tokens = {spec.high for spec in model.inputs if spec.high} if answer.ndim == 3 else set()
-    return answer.ndim - 1 if answer.shape[-1] in ({classes} | tokens) - {0, 1} else None
+    return answer.ndim - 1 if answer.ndim >= 2 and answer.shape[-1] in ({classes} | tokens) - {0, 1} else None
 
 
 def _kind(answer: torch.Tensor, axis: int | None) -> Kind:

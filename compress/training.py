@@ -7,8 +7,6 @@ lines, and importing one costs more than loading torch itself.
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from .base import Progress
 from .budget import budget
 from .feed import Feed, Tensors, own_generators
 from .optimizer import learning_rate, make_optimizer
+from .teaching import class_axis
 from .training_state import Average, Run, restore, store
 
 Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
@@ -178,26 +177,25 @@ def named(result: Any, outputs: Sequence[str]) -> Tensors:
 
 
 def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
-    """The task's own loss as the engine calls it.
+    """The task's own loss, with labels smoothed where it is a cross-entropy: a share of it towards all classes alike.
 
-    A loss may take two things by keyword: `inputs`, where the model is to give its inputs again, and
-    `label_smoothing`, where targets are classes.
-
-    Raises:
-        UsageError: smoothing is asked of a loss that does not take it.
+    Source: Szegedy et al. 2016 (arXiv:1512.00567) sec. 7.
     """
-    takes = inspect.signature(task.loss).parameters
-    if label_smoothing and "label_smoothing" not in takes:
+
+    def smoothed(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
+        loss = task.loss(outputs, target)
+        if not label_smoothing:
+            return loss
+        for output in outputs.values():
+            if (axis := class_axis(output, target, len(task.labels))) is not None:
+                return (1 - label_smoothing) * loss - label_smoothing * output.log_softmax(axis).mean()
+        shapes = {name: list(output.shape) for name, output in outputs.items()}
         raise UsageError(
-            f"train: label_smoothing={label_smoothing:g}, but the loss of task {task.name!r} has none: it is for class "
-            "numbers as targets. Set it to 0."
+            f"train: label_smoothing={label_smoothing:g} needs class numbers as targets and a logit for each class; "
+            f"task {task.name!r} has outputs {shapes}. Set it to 0."
         )
-    call: Callable[..., torch.Tensor] = task.loss
-    if label_smoothing:
-        call = functools.partial(call, label_smoothing=label_smoothing)
-    if "inputs" in takes:
-        return lambda outputs, target, inputs: call(outputs, target, inputs=inputs)
-    return lambda outputs, target, inputs: call(outputs, target)
+
+    return smoothed
 
 
 def _advance(
