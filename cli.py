@@ -13,7 +13,7 @@ import click
 
 from compress import PASSES, __version__
 from compress.call import Call
-from compress.console import say_error, size
+from compress.console import say_error, size, spec
 from compress.options import example, takes
 from compress.train_command import Entries
 from models import ZOO
@@ -110,8 +110,8 @@ def info(call: Call, model: str) -> None:
     loaded = call.load(model)
     found = cost(loaded)
     for kind, specs in (("input", loaded.inputs), ("output", loaded.outputs)):
-        for spec in specs:
-            call.console.result(f"{kind} {spec.name}: {spec.dtype}{list(spec.dims)}")
+        for one in specs:
+            call.console.result(f"{kind} {spec(one)}")
     rows = [(c.layer, c.type, f"{c.parameters:,}", f"{c.macs:,}", f"{c.bytes:,}") for c in found.layers]
     rows.append(("in all", "", f"{found.parameters:,}", f"{found.macs:,}", f"{found.bytes:,}"))
     call.console.table(("layer", "type", "parameters", "MACs", "bytes"), rows, texts=2)

@@ -73,7 +73,13 @@ class Console:
             return
         if sys.stderr.isatty():
             self._bar(what, done, total, detail)
-        elif (now := time.monotonic()) - self._last >= _PLAIN_SECONDS:
+        else:
+            self._line(what, done, total, detail)
+
+    def _line(self, what: str, done: int, total: int, detail: str) -> None:
+        now = time.monotonic()
+        self._last = self._last or now  # a short work says nothing
+        if now - self._last >= _PLAIN_SECONDS:
             self._last = now
             print(f"{what}: {done}/{total}{f', {detail}' if detail else ''}", file=sys.stderr)
 
@@ -139,3 +145,8 @@ def size(count: float) -> str:
     '1,747.0 kB'
     """
     return f"{count:,.0f} B" if count < 1000 else f"{count / 1000:,.1f} kB"
+
+
+def spec(of: Any) -> str:
+    """An input or output as `--input` has it: x:float32[N,3,32,32]."""
+    return f"{of.name}:{of.dtype}[{','.join(map(str, of.dims))}]"

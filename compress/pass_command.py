@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compress.call import Call
-from compress.console import size
+from compress.console import size, spec
 from compress.fields import build, settings
 from compress.options import example, takes, takes_settings
 
@@ -75,7 +75,7 @@ def done(step: Pass) -> str:
 
 
 def _say_plan(step: Pass, call: Call, model: Model, target: Path, *, has_data: bool) -> None:
-    inputs = ", ".join(f"{s.name}:{s.dtype}{list(s.dims)}" for s in model.inputs)
+    inputs = ", ".join(map(spec, model.inputs))
     data = "with data" if has_data else "without data"
     call.console.result(
         f"{step!r} on {model.name!r} ({inputs}), {data}, would be written to {target}. Nothing was written."
@@ -119,7 +119,7 @@ def _rows(before: Cost, after: Cost) -> list[tuple[str, str, str, str]]:
         ("MACs", f"{before.macs:,}", f"{after.macs:,}", before.macs, after.macs),
         ("bytes of weights", size(before.bytes), size(after.bytes), before.bytes, after.bytes),
     ]
-    return [(name, a, b, f"{x / y:.1f}x less" if y and x > y else "") for name, a, b, x, y in facts]
+    return [(name, a, b, f"{x / y:.1f}x less" if y and x > 1.05 * y else "") for name, a, b, x, y in facts]
 
 
 def _say_notes(call: Call, kind: str, notes: Sequence[Note]) -> None:
