@@ -95,12 +95,14 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
     alone, designed = lines[-controls], lines[-1]
     found = [
         f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {last.speedup or 0:.1f} times "
-        f"faster than the original, at {_percent(last.metric)} against {_percent(first.metric)} on {first.samples} recordings.",
+        f"faster than the original, at {_percent(last.metric)} against {_percent(first.metric)} on "
+        f"{first.samples} recordings.",
         f"The same small network trained alone, for as many steps and from the labels only, reaches "
         f"{_percent(alone.metric)}; taught by the original it reaches {_percent(small.metric)}.",
         f"The depthwise-separable spotter that people designed by hand ({CONTROL}, in int8) takes "
         f"{1000 * (designed.median_ms or 0):.0f} µs and {designed.size_bytes / 1000:.0f} KB at "
-        f"{_percent(designed.metric)}; ours takes {1000 * (last.median_ms or 0):.0f} µs and {last.size_bytes / 1000:.0f} KB.",
+        f"{_percent(designed.metric)}; ours takes {1000 * (last.median_ms or 0):.0f} µs and "
+        f"{last.size_bytes / 1000:.0f} KB.",
     ]
     found += [note.text for note in (*last.changed, *last.skipped) if not note.layer]
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ def write_run(
     not_the_same_as: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Path:
-    """Write the models, ledger.json, benchmark.json, flips.json and report.html; the folder appears whole or not at all.
+    """Write the models, ledger.json, benchmark.json, flips.json and report.html, all of them or none.
 
     Args:
         folder: made where it is missing; files of the same names are replaced, others stay.
         walked: the steps; the last `controls` of them are no steps of the chain but stand beside it.
         ledger: a line for each.
-        title, command: of the page: what was done, and what was typed.
+        title: of the page.
+        command: what was typed.
         task: shows the inputs whose decision flipped.
         controls: how many steps at the end stand beside the chain.
         findings: sentences that the page opens with.
@@ -94,7 +95,7 @@ def _write_documents(
     document = plain(ledger)
     lines = document.pop("steps")
     end = len(lines) - controls
-    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     document |= {"title": title, "command": command, "made": made, "findings": list(findings)}
     _write_json(folder / "ledger.json", document | {"steps": lines[:end], "controls": lines[end:]})
     _write_json(folder / "benchmark.json", measured.document())
