@@ -3,10 +3,10 @@
 Neither number is well defined, so this is which one is counted here:
 
 - One multiply-add is one MAC. Counted are convolutions (transposed ones from their input), matrix products (Linear,
-  Gemm, MatMul, also of two activations), attention (its two products; softmax is free), einsum of two operands, and recurrent
-  layers (steps x batch x gates x hidden x (input + hidden), per level and direction). A product in integers counts as
-  one in floats. Bias, activation, normalization, pooling, embedding and element-wise operations count as nothing. A
-  body of Loop or Scan counts as often as it runs, an If by its larger branch.
+  Gemm, MatMul, also of two activations), attention (its two products; softmax is free), einsum, and recurrent layers
+  (steps x batch x gates x hidden x (input + hidden), per level and direction). A product in integers counts as one in
+  floats. Bias, activation, normalization, pooling, embedding and element-wise operations count as nothing. A body of
+  Loop or Scan counts as often as it runs, an If by its larger branch.
 - Parameters are the elements of a torch network's parameters, shared ones once; of an ONNX graph the elements of its
   constants that are weights: neither shapes and indices nor the scales and zero points of quantization. A batch norm
   that was folded away therefore counts in torch and not in ONNX.

@@ -1,7 +1,7 @@
 """Cost of an ONNX graph: it is run once with every intermediate value shown, and each node counted.
 
-The conventions are those of `cost.py`. Running it is dearer than shape inference and never gives up: computed shapes, custom operators and bodies of loops
-included. Imports no torch.
+The conventions are those of `cost.py`. Running is dearer than shape inference and never gives up: computed shapes,
+custom operators and bodies of loops included. Imports no torch.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Parity: how far two runtimes of one model differ, and whether one is a drop-in replacement for the other. No torch.
 
-Signal-to-quantization-noise ratio: SQNR = 10 log10(sum a^2 / sum (a - b)^2) in decibels, where a is the reference,
+Signal-to-quantization-noise ratio, in decibels: SQNR = 10 log10(sum a^2 / sum (a - b)^2), where a is the reference,
 over all elements of an output in all batches; of several outputs the lowest counts. Infinite where nothing differs;
-20 dB more is a tenth of the error. Where both have the same infinity, or both no number, nothing differs; where only one
-is finite the error is infinite.
+20 dB more is a tenth of the error. Where both have the same infinity, or both no number, nothing differs; where only
+one is finite the error is infinite.
 """
 
 from __future__ import annotations
