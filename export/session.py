@@ -71,7 +71,6 @@ def session(
     spin: bool = False,
     profile_to: str | None = None,
     optimized_to: str | None = None,
-    prepack: bool = True,
 ) -> ort.InferenceSession:
     """An inference session over the model's bytes.
 
@@ -86,7 +85,6 @@ def session(
             cores disturb each other; with one thread there is no pool and it changes nothing.
         profile_to: write the runtime's profile to a file that begins with this.
         optimized_to: write the graph as the runtime optimized it to this file.
-        prepack: let kernels keep a copy of their weights in the order they like; a profile does not see such weights.
 
     Raises:
         DeviceError: the provider is not installed or finds no device.
@@ -99,8 +97,6 @@ def session(
     options.log_severity_level = 4  # what goes wrong is raised; the rest is not for the user's terminal
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     options.graph_optimization_level = _LEVELS[optimize]
-    if not prepack:
-        options.add_session_config_entry("session.disable_prepacking", "1")
     if profile_to is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile_to
