@@ -15,9 +15,8 @@ from benchmarks.report import write_report
 from compress.base import Progress
 from compress.console import plain
 from compress.ledger import Ledger, Step
-from export.checkpoint import save
 from export.files import whole_folder
-from export.onnx_file import write
+from export.save import save
 from export.session import onnx_runner
 from models.records import Task
 
@@ -62,12 +61,7 @@ def write_run(
     with whole_folder(folder, not_the_same_as=not_the_same_as) as part:
         for number, step in enumerate(walked):
             stem = f"{number}-{step.name.replace(' ', '-')}"
-            write(step.shipped, part / f"{stem}.onnx")
-            for name, form in step.shipped.forms.items():
-                single = dataclasses.replace(
-                    step.shipped, network=form.network, inputs=form.inputs, outputs=form.outputs, forms={}
-                )
-                write(single, part / f"{stem}.{name}.onnx")
+            save(step.shipped, part / f"{stem}.onnx")
             if not step.model.is_onnx and number:
                 save(step.model, part / f"{stem}.pt")
         _write_documents(part, ledger, measured, flips, title, command, controls, findings)

@@ -17,9 +17,9 @@ from compress.recipe import fields_of, steps
 from export.cost import Cost, cost
 from export.machine import machine, versions
 from export.onnx_file import to_bytes
+from export.save import shipped
 from export.session import onnx_runner, session
 from export.stopwatch import Stopwatch, Timings
-from export.to_onnx import to_onnx
 from models.intervals import paired_difference
 from models.records import Arrays, Model, Score, Task, example, sizes_of
 
@@ -106,7 +106,7 @@ def walk(passes: Sequence[Pass], model: Model, context: Context) -> list[Step]:
             Step(
                 name=step.name,
                 model=outcome.model,
-                shipped=_shipped(outcome.model),
+                shipped=shipped(outcome.model),
                 settings=fields_of(step),
                 seconds=seconds,
                 outcome=outcome,
@@ -118,7 +118,7 @@ def walk(passes: Sequence[Pass], model: Model, context: Context) -> list[Step]:
 
 def original(model: Model, name: str = "original") -> Step:
     """A finished model as a step: it came from nowhere and cost nothing."""
-    return Step(name=name, model=model, shipped=_shipped(model))
+    return Step(name=name, model=model, shipped=shipped(model))
 
 
 def judge(walked: Sequence[Step], task: Task | None, *, stopwatch: Stopwatch | None = None) -> Ledger:
@@ -147,11 +147,6 @@ def lost(task: Task, before: Score, after: Score) -> tuple[float, float, float]:
     """
     difference, low, high = paired_difference(task, before, after)
     return (-difference, -high, -low) if before.higher_is_better else (difference, low, high)
-
-
-def _shipped(model: Model) -> Model:
-    """As it lies in the file that is shipped: ONNX, without a calibration sample."""
-    return replace(to_onnx(model), sample=None)
 
 
 def _line(number: int, step: Step) -> LedgerLine:

@@ -32,13 +32,21 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
     check_output(path, not_the_same_as=not_the_same_as)
     if path.suffix == ".onnx":
         from export.onnx_file import write
-        from export.to_onnx import to_onnx
 
-        write(replace(model if model.is_onnx else to_onnx(model), sample=None), path)
+        write(shipped(model), path)
     else:
         from export.checkpoint import save as save_checkpoint
 
         save_checkpoint(model, path)
+
+
+def shipped(model: Model) -> Model:
+    """The model as it lies in the file that is shipped: ONNX, without a calibration sample."""
+    if not model.is_onnx:
+        from export.to_onnx import to_onnx
+
+        model = to_onnx(model)
+    return replace(model, sample=None)
 
 
 def check_suffix(path: Path, *, gives_onnx: bool) -> None:
