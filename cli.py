@@ -134,13 +134,12 @@ def train() -> None:
 def export(call: Call, model: str, output: str | None, opset: int | None) -> None:
     """Write a model as ONNX: batch and time free, checked, stripped of traces."""
     from export.files import check_output
-    from export.save import check_suffix, save
-    from export.to_onnx import OPSET, to_onnx
+    from export.save import check_suffix, save, shipped
 
     target = call.target(model, output, "", suffix=".onnx")
     check_suffix(target, gives_onnx=True)
     check_output(target, not_the_same_as=[model])
-    exported = to_onnx(call.load(model), opset=opset or OPSET)
+    exported = shipped(call.load(model), opset=opset)
     save(exported, target, not_the_same_as=[model])
     call.console.result(f"wrote {target} ({size(target.stat().st_size)})")
     call.console.say(f"next: compress verify {model} {target}")

@@ -40,12 +40,24 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
         save_checkpoint(model, path)
 
 
-def shipped(model: Model) -> Model:
-    """The model as it lies in the file that is shipped: ONNX, without a calibration sample."""
-    if not model.is_onnx:
-        from export.to_onnx import to_onnx
+def shipped(model: Model, *, opset: int | None = None) -> Model:
+    """The model as it lies in the file that is shipped: ONNX, without a calibration sample.
 
-        model = to_onnx(model)
+    Args:
+        model: either form.
+        opset: of the ONNX standard, in place of our own; an ONNX network keeps the one it has.
+
+    Raises:
+        UsageError: the opset asked is not the one that an ONNX network has.
+    """
+    if model.is_onnx:
+        has = model.network.opset_imports.get("", opset)  # type: ignore[union-attr]
+        if opset not in (None, has):
+            raise UsageError(f"export: opset {opset} asked of {model.name!r}, which is ONNX of opset {has} already.")
+    else:
+        from export.to_onnx import OPSET, to_onnx
+
+        model = to_onnx(model, opset=opset or OPSET)
     return replace(model, sample=None)
 
 
