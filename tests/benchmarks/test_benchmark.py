@@ -210,3 +210,12 @@ def test_an_onnx_model_is_measured_without_torch(tmp_path):
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (child.returncode, child.stdout) == (0, "1\n"), child.stderr
+
+
+def test_a_torch_model_is_exported_first():
+    from export.wrap import from_entry
+    from models import find
+
+    (row,) = benchmark([from_entry(find("autoencoder"), weights=False, tiny=True)], batch=2, **QUICK).benchmarks
+    assert (row.model, row.dtype, row.batch) == ("autoencoder", "float32", 2)
+    assert row.median_ms > 0 and row.macs > 0
