@@ -16,12 +16,19 @@ from models.errors import LiftError
 from models.records import InputSpec
 
 
+class Running:
+    """Which submodules run, by name, the innermost last; an object of its own, since tracing undoes attributes."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+
 class Callee(nn.Module):
     """Calls the method with its inputs by name, where the names are the method's, else in order.
 
     Attributes:
         names: of the outputs; known once it has run.
-        where: the submodules that are running, by name, the innermost last.
+        running: the submodules that are running.
     """
 
     def __init__(self, module: nn.Module, method: str, inputs: Sequence[InputSpec]) -> None:
@@ -33,11 +40,11 @@ class Callee(nn.Module):
         self.inputs = tuple(inputs)
         self.keywords = _keywords(getattr(module, method), inputs)
         self.names: tuple[str, ...] = ()
-        self.where: list[str] = []
+        self.running = Running()
 
     def forward(self, *args: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The tensors among what the method gives, however nested."""
-        self.where.clear()
+        self.running.names.clear()
         call = self.module if self.method == "forward" else getattr(self.module, self.method)
         found = call(**dict(zip(self.keywords, args, strict=True))) if self.keywords else call(*args)
         named = list(_flattened(found, ""))
@@ -49,7 +56,7 @@ class Callee(nn.Module):
     @property
     def layer(self) -> str:
         """The innermost submodule that was running; "" for the module itself."""
-        return self.where[-1] if self.where else ""
+        return self.running.names[-1] if self.running.names else ""
 
 
 def _keywords(method: Callable[..., Any], inputs: Sequence[InputSpec]) -> tuple[str, ...]:
@@ -98,12 +105,13 @@ def _names(paths: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def watched(callee: Callee) -> Iterator[None]:
-    """Meanwhile, `callee.where` follows which submodule runs; after an error it still names the innermost."""
+    """Meanwhile, `callee.layer` follows which submodule runs; after an error it still names the innermost."""
     handles = []
+    running = callee.running.names
     for name, layer in callee.module.named_modules():
-        if name:
-            handles.append(layer.register_forward_pre_hook(lambda *_, n=name: callee.where.append(n)))
-            handles.append(layer.register_forward_hook(lambda *_: callee.where.pop() and None))
+        if name and not isinstance(layer, torch.jit.ScriptModule):
+            handles.append(layer.register_forward_pre_hook(lambda *_, n=name: running.append(n)))
+            handles.append(layer.register_forward_hook(lambda *_: running.pop() and None))
     try:
         yield
     finally:

@@ -27,6 +27,11 @@ _SAME = frozenset(
 ).union((_ATEN.clone.default, _ATEN.contiguous.default, _ATEN.to.device))
 _RESHAPES = frozenset((_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.reshape.default))
 _TO_TYPE = {_ATEN.to.dtype: 1, _ATEN.to.dtype_layout: None, _ATEN._to_copy.default: None}
+_PYTHONS = {  # Python's operators under their other names
+    getattr(getattr(_ATEN, f"__{name}__"), kind): getattr(getattr(_ATEN, f"bitwise_{name}"), kind)
+    for name in ("and", "or", "xor")
+    for kind in ("Tensor", "Scalar")
+}
 _PLACING = ("device", "layout", "pin_memory", "requires_grad")
 _END = 2**63 - 1
 _RANDOM = ("rand", "bernoulli", "multinomial", "normal")
@@ -185,6 +190,8 @@ def _plain(node: fx.Node) -> tuple[Any, Any, Any]:
     """An operation without what ties it to a place or a layout in memory."""
     if node.target in _RESHAPES:
         return _ATEN.reshape.default, node.args, node.kwargs
+    if node.target in _PYTHONS:
+        return _PYTHONS[node.target], node.args, node.kwargs
     if node.target in _TO_TYPE:
         return _ATEN.to.dtype, (node.args[0], node.meta["val"].dtype), {}
     if node.target is torch.ops.compress.dropout.default:
@@ -203,7 +210,7 @@ def _unknown(node: fx.Node) -> LiftError:
     )
     short = name.rpartition("::")[2]
     reason = (
-        "draws random numbers; give them as an input, or leave them out in eval mode"
+        "which draws random numbers; give them as an input, or leave them out in eval mode"
         if short.startswith(_RANDOM)
         else "which is not among those that passes know"
     )

@@ -170,16 +170,13 @@ def _agree(network: Lifted, form: str, callee: Callee, expected: _Runs, hooked: 
             with evaluating(network):
                 found = network.run(form, *tensors(callee.inputs, sizes))
         except (RuntimeError, ValueError, IndexError) as error:
-            base = expected[0][0]
-            changed = next((k for k in sizes if sizes[k] != base[k]), None)
-            if changed is None:
-                raise LiftError(f"lift: the lifted network does not run: {error}") from error
-            where = next(spec.name for spec in callee.inputs if changed in spec.dims)
-            raise not_free(where, changed, base[changed]) from error
+            _refuse_letter(callee, expected[0][0], sizes)
+            raise LiftError(f"lift: the lifted network does not run: {error}") from error
         for name, a, b in zip(callee.names, outputs, found if isinstance(found, tuple) else (found,), strict=True):
             difference = _difference(a, b)
             worst = max(worst, difference)
             if not difference <= 1e-4:  # float32 sums in another order; a NaN is no agreement either
+                _refuse_letter(callee, expected[0][0], sizes)
                 hint = " It has hooks, which are not lifted: do their work in forward." if hooked else ""
                 raise LiftError(
                     f"lift: output '{name}' of the lifted network differs by {difference:.1e} of its largest value "
@@ -187,6 +184,13 @@ def _agree(network: Lifted, form: str, callee: Callee, expected: _Runs, hooked: 
                     operation=name,
                 )
     return worst
+
+
+def _refuse_letter(callee: Callee, base: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Where only one letter's size differs from the size traced at, that letter is what is not free."""
+    changed = next((letter for letter in sizes if sizes[letter] != base[letter]), None)
+    if changed is not None:
+        raise not_free(next(spec.name for spec in callee.inputs if changed in spec.dims), changed, base[changed])
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -19,21 +19,22 @@ ATEN = frozenset(
     abs acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d add addbmm addcdiv addcmul addmm addmv affine_grid_generator all amax
     amin aminmax any arange argmax argmin argsort asin asinh atan atan2 atanh avg_pool1d avg_pool2d avg_pool3d
-    baddbmm batch_norm bilinear bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
-    bitwise_xor bmm broadcast_to bucketize cat cdist ceil celu channel_shuffle chunk clamp clamp_max clamp_min
-    col2im complex concat concatenate constant_pad_nd conv1d conv2d conv3d conv_transpose1d conv_transpose2d
-    conv_transpose3d convolution copy cos cosh cosine_similarity cross cummax cummin cumprod cumsum deg2rad detach
-    diag diag_embed diagonal diagonal_scatter diff div dot einsum elu embedding embedding_bag empty empty_like eq
-    erf erfc erfinv exp exp2 expand expand_as expm1 eye fill flatten flip fliplr flipud floor floor_divide fmax fmin
-    fmod frac full full_like gather ge gelu glu grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru_cell gt
-    hardshrink hardsigmoid hardswish hardtanh heaviside hstack hypot im2col index index_add index_copy index_fill
-    index_put index_select inner instance_norm isfinite isinf isnan kron l1_loss layer_norm le leaky_relu lerp
-    linalg_cross linalg_norm linalg_vector_norm linear linspace log log10 log1p log2 log_sigmoid log_softmax
-    logaddexp logaddexp2 logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lstm_cell lt
-    masked_fill masked_scatter matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d
-    max_pool3d_with_indices maximum mean median meshgrid min minimum mish mm moveaxis movedim mse_loss mul multiply
-    mv nan_to_num nansum narrow narrow_copy native_batch_norm native_group_norm native_layer_norm ne neg new_empty
-    new_full new_ones new_zeros norm numpy_T one_hot ones ones_like outer pad pairwise_distance permute
+    baddbmm batch_norm bilinear binary_cross_entropy binary_cross_entropy_with_logits bitwise_and bitwise_left_shift
+    bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm broadcast_to bucketize cat cdist ceil celu
+    channel_shuffle chunk clamp clamp_max clamp_min col2im complex concat concatenate constant_pad_nd conv1d conv2d
+    conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution copy cos cosh cosine_similarity cross
+    cross_entropy_loss cummax cummin cumprod cumsum deg2rad detach diag diag_embed diagonal diagonal_scatter diff
+    div dot einsum elu embedding embedding_bag empty empty_like eq erf erfc erfinv exp exp2 expand expand_as expm1
+    eye fill flatten flip fliplr flipud floor floor_divide fmax fmin fmod frac full full_like gather ge gelu glu
+    grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru_cell gt hardshrink hardsigmoid hardswish hardtanh
+    heaviside hstack huber_loss hypot im2col index index_add index_copy index_fill index_put index_select inner
+    instance_norm isfinite isinf isnan kl_div kron l1_loss layer_norm le leaky_relu lerp linalg_cross linalg_matmul
+    linalg_norm linalg_vector_norm linear linspace log log10 log1p log2 log_sigmoid log_softmax logaddexp logaddexp2
+    logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lstm_cell lt mT masked_fill
+    masked_scatter matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices
+    maximum mean median meshgrid min minimum mish mm moveaxis movedim mse_loss mul multiply mv nan_to_num nanmean
+    nansum narrow narrow_copy native_batch_norm native_group_norm native_layer_norm ne neg new_empty new_full
+    new_ones new_zeros nll_loss norm numpy_T one_hot ones ones_like outer pad pairwise_distance permute
     pixel_shuffle pixel_unshuffle polar pow prelu prod ravel reciprocal reflection_pad1d reflection_pad2d
     reflection_pad3d relu relu6 remainder renorm repeat repeat_interleave replication_pad1d replication_pad2d
     replication_pad3d reshape resolve_conj resolve_neg rms_norm rnn_relu_cell rnn_tanh_cell roll rot90 round rrelu
@@ -42,11 +43,11 @@ ATEN = frozenset(
     softshrink sort special_erf special_expit special_logsumexp split split_with_sizes sqrt square squeeze stack std
     std_mean sub subtract sum swapaxes swapdims sym_numel sym_size t take take_along_dim tan tanh tensor_split
     tensordot threshold tile to topk trace transpose tril tril_indices triu triu_indices true_divide trunc type_as
-    unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
-    upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean vstack where zeros zeros_like
-    _adaptive_avg_pool2d _adaptive_avg_pool3d _fused_rms_norm _log_softmax _native_batch_norm_legit
-    _native_batch_norm_legit_no_training _safe_softmax _softmax _to_copy _unsafe_index _upsample_nearest_exact1d
-    _upsample_nearest_exact2d _weight_norm
+    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
+    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
+    vstack where zero zeros zeros_like _adaptive_avg_pool2d _adaptive_avg_pool3d _fused_rms_norm _log_softmax
+    _native_batch_norm_legit _native_batch_norm_legit_no_training _safe_softmax _softmax _to_copy _unsafe_index
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_norm
     """.split()
 )
 

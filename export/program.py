@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -21,7 +23,11 @@ from export.recurrent_leaf import leaves
 from models.errors import LiftError
 from models.records import InputSpec
 
-_SET_GRAD = torch.ops.higher_order.wrap_with_set_grad_enabled
+# regions that a program keeps apart, and which of their arguments is the graph inside
+_REGIONS = {
+    torch.ops.higher_order.wrap_with_set_grad_enabled: 1,
+    torch.ops.higher_order.wrap_with_autocast: 4,
+}
 # dropout vanishes when a program is made functional in eval mode; under our name it stays, with its rate
 _DROPOUTS = {
     torch.ops.aten.dropout.default: "Dropout",
@@ -98,6 +104,20 @@ def _plain_attention() -> Iterator[None]:
         transformer._detect_is_causal_mask = detect
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Meanwhile, what torch.export prints, logs and warns of is kept from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def traced(callee: Callee, sizes: Mapping[str, int]) -> ExportedProgram:
     """Export a method at these sizes, every letter free, functional and flat.
 
@@ -107,10 +127,9 @@ def traced(callee: Callee, sizes: Mapping[str, int]) -> ExportedProgram:
     dims = [{i: Dim.AUTO for i, d in enumerate(spec.dims) if isinstance(d, str)} for spec in callee.inputs]
     names = {layer: name for name, layer in callee.module.named_modules()}
     try:
-        with watched(callee), leaves(names), _plain_attention(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch.export warns of its own deprecated parts
+        with watched(callee), leaves(names), _plain_attention(), _quiet(), torch.no_grad():
             program = torch.export.export(
-                callee, tuple(tensors(callee.inputs, sizes)), dynamic_shapes={"args": tuple(dims)}, strict=False
+                callee, tuple(tensors(callee.inputs, sizes)), dynamic_shapes=(tuple(dims),), strict=False
             )
             _check_free(program, callee.inputs, sizes)
             program = _functional(program)
@@ -127,12 +146,13 @@ def _check_free(program: ExportedProgram, inputs: Sequence[InputSpec], sizes: Ma
     given = [n for n in program.graph.nodes if n.op == "placeholder" and kinds[n.name] is InputKind.USER_INPUT]
     for node, spec in zip(given, inputs, strict=True):
         for d, size in zip(spec.dims, node.meta["val"].shape, strict=True):
-            if isinstance(d, str) and isinstance(size, int):
+            fixed = isinstance(size, int) or size.node.expr.is_number
+            if isinstance(d, str) and fixed:
                 raise not_free(spec.name, d, sizes[d])
 
 
 def _functional(program: ExportedProgram) -> ExportedProgram:
-    """Operations that write into their arguments replaced by ones that do not; regions without gradients made flat."""
+    """No operation writes into its arguments any more, and regions (no_grad, autocast) lie flat."""
     graph = program.graph_module.graph
     _inline(program.graph_module)
     for node in graph.nodes:
@@ -150,11 +170,13 @@ def _functional(program: ExportedProgram) -> ExportedProgram:
 def _inline(module: fx.GraphModule) -> None:
     graph = module.graph
     for node in list(graph.nodes):
-        if node.target is not _SET_GRAD:
+        if node.target not in _REGIONS:
             continue
-        inner = getattr(module, node.args[1].target)
+        place = _REGIONS[node.target]
+        inner = getattr(module, node.args[place].target)
         _inline(inner)
-        values = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), node.args[2:], strict=True))
+        given = node.args[place + 1 :]
+        values = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), given, strict=True))
         with graph.inserting_before(node):
             found = graph.graph_copy(inner.graph, values)
         for user in list(node.users):
@@ -194,9 +216,7 @@ def _explained(error: Exception, callee: Callee) -> LiftError:
     if "_pack_padded_sequence" in text or "pack_padded_sequence" in text:
         reason = "packs its sequences by lengths that are hidden in the data. Give recurrent layers the padded batch."
     elif "data-dependent" in text.lower() or "DataDependent" in kind:
-        reason = (
-            f"decides by the values of a tensor what to compute or how large it is, which no fixed graph can: {first}"
-        )
+        reason = "decides by the values of a tensor what to compute or how large it is, which no fixed graph can."
     else:
         reason = f"cannot be traced: {first}"
     return LiftError(f"lift: {where} {reason}", layer=layer, operation=kind)
