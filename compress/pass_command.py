@@ -98,7 +98,7 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, ta
         why = outcome.skipped[0].text if outcome.skipped else "it found nothing to work on"
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
     console.result(f"wrote {target} ({size(written)})")
-    console.say(f"next: compress {'benchmark' if target.suffix == '.onnx' else 'quantize'} {_next(given, target)}")
+    console.say(f"next: compress {_next(call, given, target)}")
     console.document(
         step=step.name,
         settings=fields_of(step),
@@ -129,5 +129,8 @@ def _say_notes(call: Call, kind: str, notes: Sequence[Note]) -> None:
         call.console.say(f"{kind} {len(notes) - _SHOWN} more (--json lists all)")
 
 
-def _next(given: str, target: Path) -> str:
-    return f"{given} {target}" if target.suffix == ".onnx" else str(target)
+def _next(call: Call, given: str, target: Path) -> str:
+    if target.suffix != ".onnx":
+        return f"quantize {target}"
+    foreign = call.arch or call.trust_pickle  # would need its options again
+    return f"benchmark {target}" if foreign else f"benchmark {given} {target}"

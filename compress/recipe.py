@@ -19,6 +19,7 @@ from models.errors import UsageError, did_you_mean
 from models.records import Model
 
 _KEYS = {"model": str, "data": str, "device": str, "seed": int, "pass": list}
+_SAMPLE_ROWS, _SAMPLE_BYTES = 64, 4_000_000
 _CODE = re.compile(r"(?!zoo:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")  # pkg.module:name
 
 
@@ -61,8 +62,22 @@ def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[O
         except Exception as error:
             error.add_note(f"in pass {step!r}, after {[p.name for p in passes[:position]] or 'no other pass'}")
             raise
-        model = remembered(outcome.model, step)
+        model = _carrying(remembered(outcome.model, step), context)
         yield replace(outcome, model=model)
+
+
+def _carrying(model: Model, context: Context) -> Model:
+    """The model with a small calibration sample, where no named set of data can be asked for one later."""
+    if model.is_onnx or model.data or model.sample is not None:
+        return model
+    names = [spec.name for spec in model.inputs if spec.state_of is None]
+    for batch in context.calibration:
+        if all(name in batch for name in names):
+            row_bytes = sum(batch[name][:1].nbytes for name in names)
+            rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_BYTES // max(1, row_bytes)))
+            return replace(model, sample={name: batch[name][:rows].copy() for name in names})
+        break
+    return model
 
 
 def check_order(passes: Sequence[Pass]) -> None:

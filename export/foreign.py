@@ -68,8 +68,7 @@ def called(reference: str, arguments: Mapping[str, Any] = {}, *, option: str = "
     factory = named(reference, option=option)
     if not (inspect.isroutine(factory) or inspect.isclass(factory) or isinstance(factory, functools.partial)):
         return factory  # a module or a task that is already made
-    with contextlib.suppress(TypeError, ValueError):  # a builtin has no signature to ask
-        _check_arguments(reference, inspect.signature(factory), arguments, option)
+    _check_arguments(reference, factory, arguments, option)
     with calling(f"{option} {reference!r}"):
         return factory(**arguments)
 
@@ -143,14 +142,17 @@ def make_way() -> None:
             del sys.modules[name]
 
 
-def _check_arguments(reference: str, signature: inspect.Signature, arguments: Mapping[str, Any], option: str) -> None:
+def _check_arguments(reference: str, factory: Any, arguments: Mapping[str, Any], option: str) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return  # a builtin has no signature to ask
     try:
         signature.bind(**arguments)
     except TypeError as error:
         takes = ", ".join(str(p) for p in signature.parameters.values()) or "nothing"
-        raise UsageError(
-            f"{option} {reference!r}: {error}. It takes: {takes}. Give them by --arch-arg key=value."
-        ) from None
+        how = " Give them by --arch-arg key=value." if option == "--arch" else ""
+        raise UsageError(f"{option} {reference!r}: {error}. It takes: {takes}.{how}") from None
 
 
 def _in_words(error: BaseException) -> str:
