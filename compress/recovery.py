@@ -18,10 +18,11 @@ from models.records import Batches, Model, Task, Training
 
 from .base import Context
 from .batch_statistics import measure_statistics
-from .feed import Feed, Tensors
+from .feed import Feed, Tensors, own_generators
 from .teacher import Teacher
 from .teaching import Lesson, plan_lessons, taught
-from .training import Loss, place, task_loss, train
+from .training import place, task_loss, train
+from .training_state import Loss
 
 
 def recover(
@@ -84,10 +85,9 @@ def recover(
     facts: dict[str, Any] = {"steps": 0}
     scored = validate and context.task is not None and _first(feed)[1] is not None
     if scored:
-        facts["validation_before"] = task.score(
-            torch_runner(replace(model, network=network.eval())), "validation"
-        ).value
-    with _frozen(network, frozen):
+        before = torch_runner(replace(model, network=network.eval()))
+        facts["validation_before"] = float(task.score(before, "validation").value)
+    with _frozen(network, frozen), own_generators(context.seed):
         if steps or minutes:
             teacher = None
             if context.teacher is not None and teacher_weight:
@@ -124,7 +124,12 @@ def recover(
 
 
 def blend(
-    hard: Loss | None, teacher: Teacher | None, lessons: Sequence[Lesson], *, temperature: float, teacher_weight: float
+    hard: Loss | None,
+    teacher: Callable[[Tensors], Tensors] | None,
+    lessons: Sequence[Lesson],
+    *,
+    temperature: float,
+    teacher_weight: float,
 ) -> Loss:
     """(1 - w) of the loss on labels and w of the loss on the teacher's answers; one of the two alone counts whole.
 

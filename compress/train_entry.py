@@ -12,7 +12,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+import compress
 import models
+from export import wrap
+from export.checkpoint import save
 from export.files import check_output, whole
 from export.session import torch_runner
 from models.errors import UsageError, did_you_mean
@@ -53,8 +56,6 @@ def train_entry(
         DataError: the entry's data is not here and cannot be fetched.
         TrainingError: it diverged.
     """
-    from export.checkpoint import save
-
     entry = find_entry(name)
     options, training = split_settings(entry, settings or {})
     part = check_output(output).with_suffix(".training.pt") if output is not None else None
@@ -70,8 +71,9 @@ def train_entry(
         progress=progress,
         train_on=train_on,
     )
-    done = {"pass": "train", "settings": {**options, **asdict(training), "seed": seed, "steps": log.steps}}
-    model = replace(_model(entry, network, options, task.labels), history=(done,))
+    settings = {**options, **asdict(training), "seed": seed, "steps": log.steps}
+    done = {"pass": "train", "settings": settings, "version": compress.__version__}
+    model = replace(_model(entry, network, options), history=(done,))
     score = task.score(torch_runner(model), "test")
     if output is not None and part is not None:
         if output.suffix == ".safetensors":
@@ -149,14 +151,12 @@ def split_settings(entry: Entry, settings: Mapping[str, Any]) -> tuple[dict[str,
     return options, replace(entry.training, **{n: v for n, v in settings.items() if n in of_training})
 
 
-def _model(entry: Entry, network: nn.Module, options: Mapping[str, Any], labels: tuple[str, ...]) -> Model:
-    from export.wrap import Model as LiftedModel
-
-    return LiftedModel(
+def _model(entry: Entry, network: nn.Module, options: Mapping[str, Any]) -> Model:
+    return wrap.Model(
         network,
         inputs=entry.inputs,
         outputs=entry.outputs,
-        labels=labels,
+        labels=entry.labels,
         preprocess=entry.preprocess,
         forms={name: _as_wide(form, entry, options) for name, form in entry.forms.items()},
         typical=entry.typical,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +24,7 @@ from .budget import budget
 from .feed import Feed, Tensors, own_generators
 from .optimizer import learning_rate, make_optimizer
 from .teaching import class_axis
-from .training_state import Average, Run, restore, store
-
-Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
+from .training_state import Average, Loss, Run, identity, restore, store
 
 _CHECK_EVERY = 50  # steps between two looks at the losses: on a GPU each look waits for the device
 
@@ -105,29 +103,43 @@ def train(
     batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
     feed = Feed(task.train, inputs, seed=seed, device=device, alone=not batch_norm)
     objective = loss or task_loss(task, training.label_smoothing)
-    identity = {"seed": seed, **asdict(training)}
+
+    def make_run(network: nn.Module, steps: int) -> Run:
+        return Run(
+            network=network,
+            optimizer=make_optimizer(network, training),
+            average=Average(network, training.average),
+            feed=copy.copy(feed),
+            objective=objective,
+            outputs=tuple(outputs),
+            training=training,
+            seed=seed,
+            steps=steps,
+            what=what,
+        )
+
     with own_generators(seed), torch.enable_grad():
         _channels_last(network.to(device), feed)
         _train_mode(network)
-        saved = restore(checkpoint, identity, network) if resume and checkpoint is not None else None
+        saved = restore(checkpoint, identity(training, seed), network) if resume and checkpoint is not None else None
         if saved is None:
-            steps = budget(steps, minutes, training, feed, lambda: _trial(network, training, feed, objective, outputs))
+            steps = budget(steps, minutes, training, feed, lambda: _trial(make_run(copy.deepcopy(network), 0)))
         elif steps not in (None, saved["steps"]):
             raise UsageError(f"{checkpoint}: a run of {saved['steps']} steps cannot be resumed as one of {steps}.")
         else:
             steps = saved["steps"]
-        run = Run(network, make_optimizer(network, training), Average(network, training.average), feed, steps, identity)
+        run = make_run(network, steps)
         if saved is not None:
             run.load(saved)
         try:
             resumed_at = run.step
-            _loop(run, training, objective, outputs, checkpoint, checkpoint_seconds, progress, after_step, what)
+            _loop(run, checkpoint, checkpoint_seconds, progress, after_step)
             run.average.copy_into(network)
         finally:
-            network.to(home, memory_format=torch.contiguous_format).eval()
+            network.to(home, memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return TrainingLog(
         steps=steps,
-        epochs=feed.epoch + 1,
+        epochs=run.feed.epoch + 1,
         seconds=round(run.seconds, 3),
         seed=seed,
         device=device,
@@ -198,23 +210,21 @@ def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
     return smoothed
 
 
-def _advance(
-    run: Run, batch: tuple[Tensors, Any], training: Training, objective: Loss, outputs: Sequence[str]
-) -> torch.Tensor:
+def _advance(run: Run, inputs: Tensors, target: Any) -> torch.Tensor:
     """One step of the optimizer; gives the loss before it."""
-    loss = _backward(run, *batch, objective, outputs)
-    if training.clip_norm:
-        torch.nn.utils.clip_grad_norm_(run.trained, training.clip_norm)
+    loss = _backward(run, inputs, target)
+    if run.training.clip_norm:
+        torch.nn.utils.clip_grad_norm_(run.trained, run.training.clip_norm)
     run.optimizer.step()
     run.step += 1
     run.average.update(run.step)
     return loss
 
 
-def _backward(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: Sequence[str]) -> torch.Tensor:
+def _backward(run: Run, inputs: Tensors, target: Any) -> torch.Tensor:
     """Forward and backward of one batch; what a user's network or loss raises becomes a sentence."""
     try:
-        loss = objective(named(run.network(*inputs.values()), outputs), target, inputs)
+        loss = run.objective(named(run.network(*inputs.values()), run.outputs), target, inputs)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -223,7 +233,7 @@ def _backward(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: 
         shapes = ", ".join(f"{name} {str(a.dtype)[6:]}{list(a.shape)}" for name, a in inputs.items())
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         raise TrainingError(
-            f"train: step {run.step + 1}, batch {shapes}: {reason} ({type(error).__name__}). "
+            f"{run.what}: step {run.step + 1}, batch {shapes}: {reason} ({type(error).__name__}). "
             "Check that the data fits the network and the loss."
         ) from error
     return loss.detach()
@@ -231,23 +241,19 @@ def _backward(run: Run, inputs: Tensors, target: Any, objective: Loss, outputs: 
 
 def _loop(
     run: Run,
-    training: Training,
-    objective: Loss,
-    outputs: Sequence[str],
     checkpoint: Path | None,
     checkpoint_seconds: float,
     progress: Progress | None,
     after_step: Callable[[nn.Module], None] | None,
-    what: str,
 ) -> None:
     began = saved_at = told_at = time.perf_counter()
     before = run.seconds
     batches = iter(run.feed)
     while run.step < run.steps:
-        rate = learning_rate(run.step, run.steps, training)
+        rate = learning_rate(run.step, run.steps, run.training)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        loss = _advance(run, next(batches), training, objective, outputs)
+        loss = _advance(run, *next(batches))
         run.losses[run.step - 1] = loss
         if after_step is not None:
             after_step(run.network)
@@ -256,36 +262,33 @@ def _loop(
         last = run.step == run.steps
         due = checkpoint is not None and (last or now - saved_at >= checkpoint_seconds)
         if due or last or run.step % _CHECK_EVERY == 0:
-            _refuse_divergence(run, training, what)
+            _refuse_divergence(run)
         if due and checkpoint is not None:
             store(run, checkpoint)
             saved_at = time.perf_counter()
         if progress is not None and (last or now - told_at >= 0.25):
             recent = float(run.losses[max(0, run.step - 20) : run.step].mean())
-            progress(what, run.step, run.steps, detail=f"loss {recent:.4f}, rate {rate:.2g}")
+            progress(run.what, run.step, run.steps, detail=f"loss {recent:.4f}, rate {rate:.2g}")
             told_at = now
 
 
-def _refuse_divergence(run: Run, training: Training, what: str) -> None:
+def _refuse_divergence(run: Run) -> None:
     finite = run.losses[: run.step].isfinite()
     if bool(finite.all()) and all(bool(p.isfinite().all()) for p in run.trained):
         return
     first = int(finite.logical_not().nonzero()[0]) if not bool(finite.all()) else run.step - 1
     raise TrainingError(
-        f"{what}: diverged at step {first + 1} of {run.steps}, loss {float(run.losses[first]):g}, learning rate "
-        f"{learning_rate(first, run.steps, training):.3g}. Try a learning rate of {training.learning_rate / 10:.3g}, "
-        "clip_norm 1, or a longer warmup; if it fails at step 1, look for NaN or huge values in the data."
+        f"{run.what}: diverged at step {first + 1} of {run.steps}, loss {float(run.losses[first]):g}, learning rate "
+        f"{learning_rate(first, run.steps, run.training):.3g}. Try a learning rate of "
+        f"{run.training.learning_rate / 10:.3g}, clip_norm 1, or a longer warmup; if it fails at step 1, look for NaN "
+        "or huge values in the data."
     )
 
 
-def _trial(
-    network: nn.Module, training: Training, feed: Feed, objective: Loss, outputs: Sequence[str]
-) -> Callable[[], object]:
-    """One training step on a copy, again and again; neither the network nor the feed moves."""
-    network, feed = copy.deepcopy(network), copy.copy(feed)
-    run = Run(network, make_optimizer(network, training), Average(network, training.average), feed, 0, {})
-    batches = iter(feed)
-    return lambda: _advance(run, next(batches), training, objective, outputs)
+def _trial(run: Run) -> Callable[[], object]:
+    """One training step of a run that nobody keeps, again and again."""
+    batches = iter(run.feed)
+    return lambda: _advance(run, *next(batches))
 
 
 def _curve(losses: torch.Tensor, points: int = 20) -> tuple[tuple[int, float], ...]:

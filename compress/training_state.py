@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from export.files import whole
 from models.errors import TrainingError, UsageError
+from models.records import Training
 
-from .feed import Feed, generators
+from .feed import Feed, Tensors, generators
+
+Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
 
 _FORMAT = 1
 
@@ -47,16 +50,20 @@ class Average:
             live.copy_(averaged)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Run:
-    """Where a training is; `identity` are the settings that a resumed run must share."""
+    """Where a training is, and all that its next step needs."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average
     feed: Feed
+    objective: Loss
+    outputs: tuple[str, ...]
+    training: Training
+    seed: int
     steps: int
-    identity: Mapping[str, Any]
+    what: str
     step: int = 0
     seconds: float = 0.0
     losses: torch.Tensor = field(init=False)  # (steps,), on the device, so that no step waits for it
@@ -76,11 +83,16 @@ class Run:
         self.feed.resume(saved["epoch"], saved["index"], saved["generators"])
 
 
+def identity(training: Training, seed: int) -> dict[str, Any]:
+    """The settings that a resumed run must share with the one that was stopped."""
+    return {"seed": seed, **asdict(training)}
+
+
 def store(run: Run, path: Path) -> None:
     """Write the checkpoint, whole or not at all; a disk that is full leaves the last one as it was."""
     state = {
         "compress_training": _FORMAT,
-        "identity": dict(run.identity),
+        "identity": identity(run.training, run.seed),
         "steps": run.steps,
         "step": run.step,
         "seconds": run.seconds,
@@ -96,7 +108,7 @@ def store(run: Run, path: Path) -> None:
         torch.save(state, part)
 
 
-def restore(path: Path, identity: Mapping[str, Any], network: nn.Module) -> dict[str, Any] | None:
+def restore(path: Path, settings: Mapping[str, Any], network: nn.Module) -> dict[str, Any] | None:
     """Load the network's weights and give the rest of the checkpoint; None where there is no checkpoint yet.
 
     Raises:
@@ -114,7 +126,7 @@ def restore(path: Path, identity: Mapping[str, Any], network: nn.Module) -> dict
         ) from error
     if version != _FORMAT:
         raise TrainingError(f"{path}: checkpoint format {version}, and this version reads {_FORMAT}. Train anew.")
-    for name, asked in identity.items():
+    for name, asked in settings.items():
         if (found := saved["identity"].get(name)) != asked:
             raise UsageError(
                 f"{path}: was written by a run with {name}={found!r}, and {name}={asked!r} is asked for now. "
