@@ -125,7 +125,7 @@ def median_interval(values: Floats) -> tuple[float, float]:
     (1 - 2^(1-n)).
 
     Source: order statistics, Conover, Practical Nonparametric Statistics, sec. 3.2; the median under dependence, Sen
-    1968, J. Multivariate Analysis 2 (1972), 77-95.
+    1972, J. Multivariate Analysis 2, 77-95.
     """
     count = len(values)
     ordered = np.sort(values)
