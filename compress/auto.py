@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from compress.base import Context, Note
@@ -15,6 +16,7 @@ from export.device import Device
 from export.machine import machine
 from export.onnx_file import to_bytes
 from export.session import optimized_graph
+from models.errors import CompressError
 from models.records import Arrays, Model, example, sizes_of
 
 # operators of the optimized graph that compute in integers
@@ -51,7 +53,12 @@ def decide(
     model = maker.model
     made = {FLOAT: Candidate(FLOAT, model)}
     refused: list[dict[str, Any]] = []
-    for candidate in _candidates(maker):
+    for make in _makers(maker):
+        try:
+            candidate = make()
+        except CompressError as error:
+            refused.append({"name": "static", "refused": str(error)})
+            continue
         if reason := _not_offered(candidate, maker.scheme):
             refused.append({"name": candidate.name, "refused": reason})
         else:
@@ -75,20 +82,19 @@ def decide(
     return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts)
 
 
-def _candidates(maker: Maker) -> Iterator[Candidate]:
+def _makers(maker: Maker) -> Iterator[Callable[[], Candidate]]:
     """What there is to choose from; static int8 only where calibration saw something."""
     scheme = maker.scheme
-    yield maker.weights()
-    yield maker.half()
+    yield maker.weights
+    yield maker.half
     if scheme.why_not_int8:
         return
     if maker.ranges:
-        yield maker.static(store_rest=True)
-        yield maker.static(store_rest=True, per_channel=False)
-        if scheme.fuses:
-            yield maker.static(store_rest=True, operators=True)
+        for per_channel in (True, False):
+            for operators in (False, True) if scheme.fuses else (False,):
+                yield partial(maker.static, store_rest=True, per_channel=per_channel, operators=operators)
     if scheme.fuses:
-        yield maker.dynamic(store_rest=True)
+        yield partial(maker.dynamic, store_rest=True)
 
 
 def _not_offered(candidate: Candidate, scheme: Scheme) -> str:

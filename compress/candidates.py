@@ -16,7 +16,11 @@ from compress.placement import Placement, place
 from compress.schemes import Scheme
 from compress.static_int8 import as_operators, write_qdq
 from compress.weights_only import write_weights
+from export.opset import in_opset
+from export.prepare import opset_of
 from models.records import Arrays, Model
+
+_PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
 
@@ -51,9 +55,14 @@ class Maker:
             per_channel: a weight scale for each output channel, and not one for the whole tensor.
             operators: write ONNX Runtime's integer operators themselves, and not the portable pairs that become them.
             store_rest: store the weights of what stays in float in 8 bits.
+
+        Raises:
+            CompressError: the graph is older than opset 13, where the pairs came in, and cannot be converted.
         """
 
         def edit(network: ir.Model) -> Edited:
+            if opset_of(network) < _PER_CHANNEL_OPSET:
+                network = in_opset(network, _PER_CHANNEL_OPSET)
             placement, seen = self._placed(network)
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in placement.layers]
             write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
@@ -128,7 +137,7 @@ class Maker:
 
 
 def origin(value: ir.Value) -> tuple[str, int]:
-    """Where a tensor comes from, in words that two forms of a network share: the node that gives it, or its own name."""
+    """Where a tensor comes from, in words that two forms of a network share: the node that gives it, or its name."""
     node = value.producer()
     return (value.name or "", -1) if node is None else (node.name or "", value.index() or 0)
 

@@ -59,7 +59,7 @@ class ByScore:
         worst, best = sorted((_in_points(self.float, low), _in_points(self.float, high)), reverse=True)
         interval = f"{-dropped:+.2f} points, {-worst:+.2f} to {-best:+.2f}"
         text = f"{score.unit} {score.value:.4g} for {self.float.value:.4g} ({interval})"
-        return Loss(points=dropped, text=text, keeps=dropped <= self.max_drop)
+        return Loss(points=float(dropped), text=text, keeps=bool(dropped <= self.max_drop))
 
 
 class ByAgreement:
@@ -178,13 +178,14 @@ class Judged:
 
 
 NEAR = 1.03  # two speeds within 3 % are the same to whoever ships them
+NEAR_BYTES = 1.02
 
 
 def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: Sequence[str] = ()) -> Judged:
     """The one to return, float being the first of them.
 
-    For speed the fastest that keeps the score and is surely faster than float, the smaller of two that are equally
-    fast. For size, or where nothing is faster, the smallest that keeps the score and is not slower.
+    For speed the fastest that keeps the score and is surely faster than float. For size, or where nothing is faster,
+    the smallest that keeps the score and is not slower. Of those as fast and as small, the one that loses least.
 
     Args:
         judged: float first.
@@ -203,4 +204,7 @@ def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: S
         kept = [one for one in faster if one.speedup * NEAR >= top]
     else:
         kept = [one for one in kept if one.standing != "slower" and one.speedup * NEAR >= 1.0]
-    return min(kept, key=lambda one: one.bytes)
+    smallest = min(one.bytes for one in kept)
+    return min(
+        (one for one in kept if one.bytes <= smallest * NEAR_BYTES), key=lambda one: (one.loss.points, one.bytes)
+    )

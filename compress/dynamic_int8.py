@@ -14,7 +14,17 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.int8 import weight_grid
-from compress.onnx_layers import Editor, Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.onnx_layers import (
+    Editor,
+    Weight,
+    array,
+    attribute,
+    editors,
+    everywhere,
+    is_skipped,
+    is_weight,
+    weights_of,
+)
 from compress.schemes import Scheme
 from compress.static_int8 import drop_unused
 
@@ -35,11 +45,11 @@ def write_dynamic(
 ) -> tuple[list[Note], list[Note]]:
     """Edit the network in place; gives the layers now in int8, and those that stay in float with the reason.
 
-    Bodies of If, Loop and Scan are edited too, where the weights lie in the same body.
+    Bodies of If, Loop and Scan are edited too; constants stay in the graph that held them.
     """
     changed: list[Note] = []
     refused: list[Note] = []
-    edits = {graph: Editor(graph) for graph in [network.graph, *network.graph.subgraphs()]}
+    edits = editors(network)
     for node in list(everywhere(network)):
         if not (weights := weights_of(node)):
             continue
@@ -48,9 +58,9 @@ def write_dynamic(
             continue
         changed.append(Note(node.name or "", f"{node.op_type} in int8, ranges taken at run time"))
         if node.op_type == "LSTM":
-            _write_lstm(edits[node.graph], node, weights, scheme, per_channel)  # type: ignore[index]
+            _write_lstm(edits[weights[0].value.graph], node, weights, scheme, per_channel)  # type: ignore[index]
         else:
-            _write_product(edits[node.graph], node, weights[0], scheme, per_channel)  # type: ignore[index]
+            _write_product(edits[weights[0].value.graph], node, weights[0], scheme, per_channel)  # type: ignore[index]
     if any(node.domain == _CONTRIB for node in everywhere(network)):
         network.graph.opset_imports[_CONTRIB] = 1
     drop_unused(network)

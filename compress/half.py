@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.calibration import Range
-from compress.onnx_layers import Editor, array, everywhere, is_skipped, is_weight
+from compress.onnx_layers import Editor, array, editors, everywhere, is_skipped, is_weight
 from compress.static_int8 import drop_unused
 
 LARGEST = 65504.0  # of float16
@@ -22,34 +22,36 @@ def store_half(network: ir.Model, *, skip: Sequence[str] = ()) -> tuple[list[Not
     ONNX Runtime has no float16 kernels on x86: computing there would convert around every node.
 
     Returns:
-        The layers whose weights are stored in half, and the constants' layers that are not, with the reason.
+        The layers whose weights are stored in half, and those that stay whole, with the reason.
     """
+    edits = editors(network)
+    constants = [value for graph in edits for value in graph.initializers.values() if _is_large(value)]
+    refused = {
+        layer: reason for value in constants if (reason := _keeps(value, skip)) is not None for layer in _readers(value)
+    }
     changed: dict[str, str] = {}
-    refused: dict[str, str] = {}
-    for graph in [network.graph, *network.graph.subgraphs()]:
-        edit = Editor(graph)
-        for value in list(graph.initializers.values()):
-            if not is_weight(value) or value.is_graph_output():
-                continue
-            layers = [use.node.name or "" for use in value.uses()]
-            reason = _keeps(value, layers, skip)
-            if reason is None:
-                _store(edit, value)
-                changed.update(dict.fromkeys(layers, "weights stored in half precision, computed in float"))
-            elif reason:
-                refused.update(dict.fromkeys(layers, reason))
+    for value in constants:
+        layers = _readers(value)
+        if refused.keys().isdisjoint(layers):
+            changed.update(dict.fromkeys(layers, "weights stored in half precision, computed in float"))
+            _store(edits[value.graph], value)  # type: ignore[index]
     drop_unused(network)
-    return [Note(*pair) for pair in changed.items()], [Note(*p) for p in refused.items() if p[0] not in changed]
+    return [Note(*pair) for pair in changed.items()], [Note(*pair) for pair in refused.items()]
 
 
-def _keeps(value: ir.Value, layers: Sequence[str], skip: Sequence[str]) -> str | None:
-    """Why a constant stays in float32; "" where it is only too small to gain."""
-    numbers = array(value)
-    if numbers.size * 2 <= _NODE_BYTES:
-        return ""
-    if any(is_skipped(layer, skip) for layer in layers):
+def _is_large(value: ir.Value) -> bool:
+    return is_weight(value) and not value.is_graph_output() and array(value).size * 2 > _NODE_BYTES
+
+
+def _readers(value: ir.Value) -> list[str]:
+    return [use.node.name or "" for use in value.uses()]
+
+
+def _keeps(value: ir.Value, skip: Sequence[str]) -> str | None:
+    """Why a constant stays in float32."""
+    if any(is_skipped(layer, skip) for layer in _readers(value)):
         return "skipped, as asked"
-    reach = float(np.abs(numbers).max(initial=0.0))
+    reach = float(np.abs(array(value)).max(initial=0.0))
     return None if reach <= LARGEST else f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
 
 
@@ -81,15 +83,17 @@ def compute_half(
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     kept = {node.name or "": reason for node in everywhere(network) if (reason := _refusal(node, ranges, skip))}
-    made = convert_float_to_float16(
+    proto = convert_float_to_float16(
         ir.to_proto(network),
         keep_io_types=True,
         node_block_list=list(kept),
         min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
         max_finite_val=LARGEST,
     )
+    made = ir.from_proto(proto)
+    made.graph.sort()  # the converter appends its casts
     changed = [Note(node.name or "", "computed in half precision") for node in network.graph if node.name not in kept]
-    return ir.from_proto(made), changed, [Note(name, reason) for name, reason in kept.items()]
+    return made, changed, [Note(name, reason) for name, reason in kept.items()]
 
 
 def _refusal(node: ir.Node, ranges: Mapping[str, Range], skip: Sequence[str]) -> str | None:

@@ -32,7 +32,8 @@ class Grid:
     def quantize(self, real: Array) -> Array:
         """Nearest names, halves to even as ONNX rounds; what lies outside the grid takes its end."""
         steps = np.rint(real.astype(np.float64) / self.scale.astype(np.float64)) + self.zero
-        return np.clip(steps, self.lowest, self.highest).astype(self.zero.dtype)
+        names: Array = np.clip(steps, self.lowest, self.highest).astype(self.zero.dtype)
+        return names
 
     def dequantize(self, names: Array) -> Array:
         """The reals behind the names, in float32."""
@@ -64,7 +65,7 @@ def weight_grid(
         channel_axes: a scale for each index along these; () is one scale for the whole tensor.
         pairs_fit: make |q1| + |q2| <= 128 for any two weights of one channel whose signs agree, whichever the kernel
             puts side by side. Both largest may take 64 (seven bits); a channel with one outlier loses less.
-        least: no scale is smaller; a number, or one per channel.
+        least: no scale is smaller; a number, or one per channel, flat.
     """
     others = tuple(axis for axis in range(weight.ndim) if axis not in channel_axes)
     sizes = tuple(size if axis in channel_axes else 1 for axis, size in enumerate(weight.shape))

@@ -99,14 +99,22 @@ def everywhere(network: ir.Model) -> Iterator[ir.Node]:
     yield from ir.traversal.RecursiveGraphIterator(network.graph)
 
 
+def editors(network: ir.Model) -> dict[ir.Graph, Editor]:
+    """An editor for the graph and for each body inside it; a name is taken once in all of them."""
+    graphs = list(network.graphs())
+    values = {v.name for graph in graphs for v in (*graph.inputs, *graph.initializers.values())}
+    values |= {value.name for node in everywhere(network) for value in node.outputs}
+    nodes = {node.name for node in everywhere(network)}
+    return {graph: Editor(graph, values, nodes) for graph in graphs if isinstance(graph, ir.Graph)}
+
+
 class Editor:
     """Puts nodes and constants into one graph under names that are not taken yet."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, values: set[str | None], nodes: set[str | None]) -> None:
         self.graph = graph
-        self._names = {value.name for value in [*graph.inputs, *graph.initializers.values()]}
-        self._names |= {value.name for node in ir.traversal.RecursiveGraphIterator(graph) for value in node.outputs}
-        self._nodes = {node.name for node in ir.traversal.RecursiveGraphIterator(graph)}
+        self._names = values
+        self._nodes = nodes
 
     def constant(self, name: str, numbers: Array) -> ir.Value:
         """Register a new initializer."""

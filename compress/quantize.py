@@ -128,4 +128,7 @@ def _skipped(made: Candidate) -> tuple[Note, ...]:
     """What stays in float and why; where nothing changed, always at least one reason."""
     if made.changed or made.skipped:
         return made.skipped
+    kinds = {node.op_type for node in made.model.network.graph.all_nodes()}  # type: ignore[union-attr, operator]
+    if any(kind.startswith(("QuantizeLinear", "DynamicQuantize", "QLinear")) for kind in kinds):
+        return (Note("", "the network is quantized already"),)
     return (Note("", "the network has no layer with constant float32 weights"),)

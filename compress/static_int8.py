@@ -15,7 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
 from compress.calibration import Range
 from compress.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
-from compress.onnx_layers import Editor, Weight, array, attribute
+from compress.onnx_layers import Editor, Weight, array, attribute, editors
 from compress.placement import Placement
 from compress.schemes import Scheme
 from export.prepare import strip
@@ -40,7 +40,7 @@ def write_qdq(
         scheme: of the device.
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
     """
-    edit = Editor(network.graph)
+    edit = editors(network)[network.graph]
     chosen = placement.carriers | placement.layers.keys()
     named = {value: ranges[placement.root(value).name or ""] for value in placement.rounded}
     moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.int8 import weight_grid
-from compress.onnx_layers import Editor, array, everywhere, is_skipped, weights_of
+from compress.onnx_layers import Editor, array, editors, everywhere, is_skipped, weights_of
 from compress.static_int8 import drop_unused
 
 Array = np.ndarray[Any, Any]
@@ -44,7 +44,7 @@ def write_weights(
             layers.setdefault(weight.value, []).append(node)
         if weights_of(node) and not kept:
             refused.append(Note(node.name or "", reason or ""))
-    edits = {graph: Editor(graph) for graph in [network.graph, *network.graph.subgraphs()]}
+    edits = editors(network)
     for value, axes in places.items():
         _store(edits[value.graph], value, axes if per_channel else ())  # type: ignore[index]
     drop_unused(network)
