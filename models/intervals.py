@@ -21,7 +21,7 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     p, z2 = hits / n, Z * Z
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 def bootstrap(statistic: Callable[[Array], Array], n: int, *, seed: int = 0) -> tuple[float, float]:
