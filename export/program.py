@@ -60,7 +60,9 @@ def own_copy(module: nn.Module) -> nn.Module:
     )
     memo: dict[int, Any] = {id(v): v.detach().clone() for v in computed}
     try:
-        copied = copy.deepcopy(module, memo)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own: copying the module of a .pt2 uses what it deprecates
+            copied = copy.deepcopy(module, memo)
     except Exception as error:
         raise LiftError(f"lift: {type(module).__name__} cannot be copied: {error}") from error
     for parameter in copied.parameters():
