@@ -124,11 +124,12 @@ def fit(module: torch.nn.Module, file: str, content: Any, *, arch: str) -> None:
     stripped = [_without_prefix(weights, wanted) for weights in candidates]
     best = max(stripped, key=lambda weights: _matches(weights, wanted))
     best = {name: tensor for name, tensor in best.items() if name != "n_averaged" or name in wanted}
-    missing = [n for n in wanted if n not in best and not n.endswith("num_batches_tracked")]
+    needed = [n for n in wanted if not n.endswith("num_batches_tracked")]  # which files before torch 0.4.1 lack
+    missing = [n for n in needed if n not in best]
     unexpected = [n for n in best if n not in wanted]
     reshaped = [n for n in best if n in wanted and best[n].shape != wanted[n].shape]
     if missing or unexpected or reshaped:
-        raise ModelFileError(_misfit(file, arch, best, wanted, missing, unexpected, reshaped))
+        raise ModelFileError(_misfit(file, arch, best, wanted, needed, missing, unexpected, reshaped))
     module.load_state_dict(best, strict=False)
     module.eval()
 
@@ -202,20 +203,21 @@ def _misfit(
     arch: str,
     weights: Mapping[str, torch.Tensor],
     wanted: Mapping[str, torch.Tensor],
+    needed: list[str],
     missing: list[str],
     unexpected: list[str],
     reshaped: list[str],
 ) -> str:
     parts = []
     if missing:
-        parts.append(f"{len(missing)} of {len(wanted)} weights are missing from the file ({_few(missing)})")
+        parts.append(f"{len(missing)} of {len(needed)} weights are missing from the file ({_few(missing)})")
     if unexpected:
         parts.append(f"{len(unexpected)} in the file are unknown to the module ({_few(unexpected)})")
     if reshaped:
         first = reshaped[0]
         shapes = f"{first}: {tuple(weights[first].shape)} in the file, {tuple(wanted[first].shape)} in the module"
         parts.append(f"{len(reshaped)} have another shape ({shapes})")
-    if len(missing) + len(reshaped) == len(wanted) and not reshaped:
+    if len(missing) == len(needed):
         cause = "Not one name fits: the file was probably saved from another network"
     elif reshaped and not missing and not unexpected:
         cause = "Only sizes differ: other widths or another number of classes? Give them by --arch-arg key=value"

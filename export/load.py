@@ -61,8 +61,13 @@ def load(
     if isinstance(model, Model):
         return model
     given = os.fspath(model)
-    loaded = _zoo(given) if _names_an_entry(given) else None
-    if loaded is None:
+    if _names_an_entry(given):
+        if arch is not None:
+            raise UsageError(
+                f"--arch builds the module of a user's weights, and {given!r} is a reference model. Leave it out."
+            )
+        loaded = _zoo(given)
+    else:
         file = _existing(given)
         kind = kind_of(file)
         if arch is not None or (trust_pickle and kind in ("pt", "pt2", "torchscript")):
@@ -70,10 +75,6 @@ def load(
             loaded = _foreign(file, kind, arch, arch_args or {}, told, trust_pickle)
         else:
             loaded = _own(file, kind)
-    elif arch is not None:
-        raise UsageError(
-            f"--arch builds the module of a user's weights, and {given!r} is a reference model. Leave it out."
-        )
     return replace(loaded, preprocess=preprocess) if preprocess is not None else loaded
 
 
