@@ -104,12 +104,11 @@ class Distill:
             frozen=frozen,
             what="distill",
         )
-        taught = f" by one of {_parameters(teacher):,}" if self.alpha and teacher is not None else " by labels alone"
+        by = f"one of {_parameters(teacher):,}" if self.alpha and teacher is not None else "labels alone"
+        note = f"a network of {_parameters(trained):,} parameters taught by {by} in {facts['steps']} steps"
         return Outcome(
             trained,
-            changed=(
-                Note("", f"a network of {_parameters(trained):,} parameters taught{taught}, {facts['steps']} steps"),
-            ),
+            changed=(Note("", note),),
             skipped=tuple(Note(layer, "left as it is: --skip") for layer in frozen),
             facts=facts,
         )

@@ -98,15 +98,13 @@ def test_recurrence_and_attention_recover_alike(make):
 
 def test_values_are_taught_by_the_mean_squared_error():
     torch.manual_seed(0)
-    teacher, student = (
-        lifted(nn.Linear(8, 3), (InputSpec(name="x", dtype="float32", dims=("N", 8)),), ("y",)) for _ in range(2)
-    )
-    data = [{"x": batch.numpy()} for batch in torch.randn(64, 8).split(16)]
+    x = torch.randn(64, 8)
+    spec = InputSpec(name="x", dtype="float32", dims=("N", 8))
+    teacher, student = (lifted(nn.Linear(8, 3), (spec,), ("y",)) for _ in range(2))
+    data = [{"x": batch.numpy()} for batch in x.split(16)]
     made, facts = recover(student, Context(calibration=data, teacher=teacher), steps=400, learning_rate=0.05)
     assert facts["last_loss"] < 1e-3  # the student can be the teacher
-    torch.testing.assert_close(
-        made.network.state_dict()["weight"], teacher.network.state_dict()["weight"], atol=0.05, rtol=0
-    )
+    torch.testing.assert_close(made.network(x), teacher.network(x), atol=0.1, rtol=0)
 
 
 def test_no_steps_measure_batch_statistics_anew(student):
