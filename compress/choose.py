@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from compress.base import Context
-from compress.int8 import sqnr_db
+from export.parity import sqnr_db
 from export.session import initial_state, onnx_runner, session, stream
 from export.stopwatch import Comparison, Timings
 from models.intervals import paired_difference

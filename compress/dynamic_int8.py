@@ -14,19 +14,9 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.int8 import weight_grid
-from compress.onnx_layers import (
-    Editor,
-    Weight,
-    array,
-    attribute,
-    editors,
-    everywhere,
-    is_skipped,
-    is_weight,
-    weights_of,
-)
+from compress.onnx_edit import Editor, drop_unused, editors
+from compress.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
 from compress.schemes import Scheme
-from compress.static_int8 import drop_unused
 
 Array = np.ndarray[Any, Any]
 

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.calibration import Range
-from compress.onnx_layers import Editor, array, editors, everywhere, is_skipped, is_weight
-from compress.static_int8 import drop_unused
+from compress.onnx_edit import Editor, drop_unused, editors
+from compress.onnx_weights import array, everywhere, is_skipped, is_weight
 
 LARGEST = 65504.0  # of float16
 _NODE_BYTES = 120  # what a Cast and its names add to a file

@@ -101,12 +101,3 @@ def bias_names(bias: Array, product_scale: Array) -> Array:
 def least_scale(bias: Array, input_scale: Array) -> Array:
     """The least weight scale of each channel at which its bias takes 30 bits, and the sum has room in 32; (C,)."""
     return np.asarray(np.abs(bias.astype(np.float64)) / (input_scale.astype(np.float64) * 2**29))
-
-
-def sqnr_db(real: Array, rounded: Array) -> float:
-    """Signal to quantization noise in decibels; inf where nothing was lost, nan for a signal of nothing."""
-    signal = float(np.square(real, dtype=np.float64).sum())
-    noise = float(np.square(real.astype(np.float64) - rounded).sum())
-    if noise == 0.0:
-        return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal > 0.0 else float("nan")

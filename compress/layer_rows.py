@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compress.base import LayerRow
 from compress.calibration import Range
 from compress.candidates import Candidate
-from compress.onnx_layers import weights_of
+from compress.onnx_weights import weights_of
 from compress.placement import Placement, place
 from export.session import onnx_runner, stream
 from models.records import Arrays, Model, OutputSpec

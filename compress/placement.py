@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
-from compress.onnx_layers import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
 
 # integer kernels that give a range of their own
 COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})

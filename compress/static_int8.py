@@ -15,7 +15,8 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
 from compress.calibration import Range
 from compress.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
-from compress.onnx_layers import Editor, Weight, array, attribute, editors
+from compress.onnx_edit import Editor, drop_unused, editors
+from compress.onnx_weights import Weight, array, attribute
 from compress.placement import Placement
 from compress.schemes import Scheme
 from export.prepare import strip
@@ -151,11 +152,3 @@ def as_operators(network: ir.Model) -> ir.Model:
     made.producer_name, made.producer_version = network.producer_name, network.producer_version
     made.metadata_props.update(network.metadata_props)
     return made
-
-
-def drop_unused(network: ir.Model) -> None:
-    """Remove the constants that nothing reads any more, in the graph and in all bodies."""
-    for graph in network.graphs():
-        for name, value in list(graph.initializers.items()):
-            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-                del graph.initializers[name]

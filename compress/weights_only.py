@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.int8 import weight_grid
-from compress.onnx_layers import Editor, array, editors, everywhere, is_skipped, weights_of
-from compress.static_int8 import drop_unused
+from compress.onnx_edit import Editor, drop_unused, editors
+from compress.onnx_weights import array, everywhere, is_skipped, weights_of
 
 Array = np.ndarray[Any, Any]
 

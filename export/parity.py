@@ -75,6 +75,13 @@ def parity(
     return seen.result(tuple(shapes))
 
 
+def sqnr_db(reference: _Array, candidate: _Array) -> float:
+    """Signal to quantization noise of one array against another of its shape, in decibels; as `Parity` has it."""
+    seen = _Differences()
+    seen.add({"": reference}, {"": candidate})
+    return seen.result(()).sqnr_db
+
+
 def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) -> Parity:
     """Hold a candidate to its reference: the same signature, and outputs that agree at several batch sizes and lengths.
 

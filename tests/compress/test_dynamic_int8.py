@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from compress.base import Context
-from compress.int8 import activation_grid, sqnr_db, weight_grid
+from compress.int8 import activation_grid, weight_grid
 from compress.quantize import Quantize
 from export.onnx_file import to_bytes
+from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import Net, attention, conv_net, mlp, recurrent

@@ -7,7 +7,7 @@ import pytest
 
 from compress.calibration import Range
 from compress.half import compute_half
-from compress.int8 import sqnr_db
+from export.parity import sqnr_db
 from export.prepare import fold
 from export.session import onnx_runner
 from models.records import example, sizes_of

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from compress.int8 import PAIR, activation_grid, bias_names, least_scale, sqnr_db, weight_grid
+from compress.int8 import PAIR, activation_grid, bias_names, least_scale, weight_grid
 
 REALS = st.floats(-1e6, 1e6, width=32)
 WEIGHTS = arrays(np.float32, array_shapes(min_dims=2, max_dims=4, max_side=8), elements=st.floats(-8, 8, width=32))
@@ -102,8 +102,3 @@ def test_a_huge_bias_widens_the_weight_scale_until_it_fits():
     names = bias_names(bias, scale * grid.scale.reshape(-1))
     assert abs(int(names[0])) <= 2**29
     assert float(names[0] * scale * grid.scale.reshape(-1)[0]) == pytest.approx(1e6, rel=1e-5)
-
-
-def test_a_tenth_of_the_amplitude_is_twenty_decibels():
-    assert sqnr_db(np.full(8, 10.0), np.full(8, 11.0)) == pytest.approx(20.0)
-    assert sqnr_db(np.ones(3), np.ones(3)) == float("inf")

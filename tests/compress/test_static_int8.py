@@ -11,12 +11,13 @@ import pytest
 from compress.base import Context
 from compress.calibration import Range
 from compress.candidates import Maker, calibrate
-from compress.int8 import activation_grid, sqnr_db, weight_grid
+from compress.int8 import activation_grid, weight_grid
 from compress.placement import place
 from compress.quantize import Quantize
 from compress.schemes import scheme_for
 from export.device import find_device
 from export.onnx_file import to_bytes, write
+from export.parity import sqnr_db
 from export.prepare import fold
 from export.session import onnx_runner, optimized_graph
 from models.records import InputSpec, example, sizes_of

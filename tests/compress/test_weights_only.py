@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.int8 import sqnr_db
 from compress.quantize import Quantize
 from export.onnx_file import to_bytes
+from export.parity import sqnr_db
 from export.prepare import fold
 from export.session import onnx_runner, optimized_graph
 from models.records import Form, InputSpec, example, sizes_of
