@@ -19,7 +19,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Mismatch(Exception):
-    """Two dimensions are put together in ways that do not fit each other, such as 2 x 6 and 4 x 3."""
+    """Two dimensions are put together in ways that do not fit each other, such as 2 x 3 and 3 x 2."""
 
 
 @dataclass(eq=False)
@@ -124,9 +124,9 @@ def split(dim: Dim, at: int) -> tuple[Dim, Dim]:
         nothing = Sum(())
         return (dim, nothing) if at else (nothing, dim)
     if isinstance(dim, Axis):
-        left, right = Axis(at), Axis(dim.size - at)
-        _bind(dim, Sum((left, right)))
-        return left, right
+        start, end = Axis(at), Axis(dim.size - at)
+        _bind(dim, Sum((start, end)))
+        return start, end
     if isinstance(dim, Sum):
         before: list[Dim] = []
         for position, term in enumerate(dim.terms):
@@ -158,9 +158,9 @@ def factor(dim: Dim, outer: int) -> tuple[Dim, Dim]:
         raise Mismatch
     row = size_of(dim) // outer
     if isinstance(dim, Axis):
-        rows, inner = Axis(outer), Axis(row)
-        _bind(dim, Product((rows, inner)))
-        return rows, inner
+        halves = Axis(outer), Axis(row)
+        _bind(dim, Product(halves))
+        return halves
     if isinstance(dim, Sum):
         if any(size_of(term) % row for term in dim.terms):
             raise Mismatch
@@ -229,9 +229,10 @@ def regroup(dims: Sequence[Dim], shape: Sequence[int], reason: str) -> tuple[Dim
     left = list(dims)
     shape = list(shape)
     while shape:
-        olds, news = [], [shape.pop(0)]
-        while math.prod(map(size_of, olds)) != math.prod(news):  # the smallest aligned stretch of both
-            if math.prod(map(size_of, olds)) < math.prod(news):
+        olds: list[Dim] = []
+        news = [shape.pop(0)]
+        while size_of(Product(tuple(olds))) != math.prod(news):  # the smallest aligned stretch of both
+            if size_of(Product(tuple(olds))) < math.prod(news):
                 olds.append(left.pop(0))
             else:
                 news.append(shape.pop(0))

@@ -29,7 +29,8 @@ def fine_tune(
         model: with its new structure.
         before: with the old one; it teaches where the context names no teacher.
         context: its task, or its calibration data and teacher.
-        steps, minutes: the budget; minutes count where both are given, and none is trained where both are 0.
+        steps: batches to train on; 0 for none.
+        minutes: a budget in place of steps; 0 for none.
         what: the pass.
         after_step: called with the network in training after each step, to hold what must stay as it is.
     """

@@ -30,7 +30,9 @@ def zero_smallest(
     """Zero that share of each weight matrix, kernel and table."""
     network = copy.deepcopy(model.network)
     assert isinstance(network, nn.Module)
-    masks, changed, skipped = {}, {}, [Note("", _PLAINLY)]
+    masks: dict[str, torch.Tensor] = {}
+    changed: dict[str, tuple[int, int]] = {}
+    skipped = [Note("", _PLAINLY)]
     for name, weight in network.named_parameters():
         layer = name.rpartition(".")[0]
         if any(fnmatchcase(layer, pattern) for pattern in skip):

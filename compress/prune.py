@@ -15,7 +15,7 @@ from torch import nn
 from export.device import find_device
 from export.lifted import Lifted
 from models.errors import UsageError
-from models.records import Model
+from models.records import Form, Model
 
 from .axes import Axis, Mask, axes_of, resolve, size_of, terms_of
 from .base import Context, NetworkForm, Note, Outcome
@@ -49,7 +49,7 @@ class Prune:
     min_units: int = field(default=1, metadata={"help": "units that every group keeps at least"})
     multiple: int = field(
         default=0,
-        metadata={"help": "round widths of twice this or more up to a multiple of it; 0: what the device likes"},
+        metadata={"help": "round widths up to a multiple of this, by at most a half; 0: what the device likes"},
     )
     recover: int = field(default=300, metadata={"help": "training steps afterwards; 0 for none"})
     minutes: float = field(default=0.0, metadata={"help": "training time afterwards, in place of steps"})
@@ -113,10 +113,10 @@ def most_important(scores: Scores, counts: Mapping[Axis, int]) -> dict[Axis, Mas
 
 
 def _rounded(least: int, size: int, row: int, multiple: int) -> int:
-    """Units kept so that the width, units times the length of a row, is a multiple; where that asks for little more."""
+    """Units kept so that the width, units times the length of a row, is a multiple; where that keeps little more."""
     step = multiple // math.gcd(multiple, row)
     rounded = -(-least // step) * step
-    return rounded if least * row >= 2 * multiple and rounded < size else min(least, size)
+    return rounded if 2 * rounded <= 3 * least and rounded < size else min(least, size)
 
 
 def _row_lengths(ties: Ties) -> dict[Axis, int]:
@@ -157,15 +157,14 @@ def _notes(model: Model, smaller: Model, found: Sequence[Group]) -> tuple[tuple[
 
 def _states(before: Model, after: Model) -> list[Note]:
     """What whoever runs the model step by step must know: its states are narrower."""
-    return [
-        Note("", f"state '{new.name}'{where} is {list(new.dims)}, it was {list(old.dims)}")
-        for where, one, other in (
-            ("", before, after),
-            *((f" of form '{name}'", form, after.forms[name]) for name, form in before.forms.items()),
-        )
-        for old, new in zip(one.inputs, other.inputs, strict=True)
-        if old.dims != new.dims
-    ]
+    notes = []
+    pairs: list[tuple[str, Model | Form, Model | Form]] = [("", before, after)]
+    pairs += [(f" of form '{name}'", form, after.forms[name]) for name, form in before.forms.items()]
+    for where, one, other in pairs:
+        for old, new in zip(one.inputs, other.inputs, strict=True):
+            if old.dims != new.dims:
+                notes.append(Note("", f"state '{new.name}'{where} is {list(new.dims)}, it was {list(old.dims)}"))
+    return notes
 
 
 def _shape(tensor: torch.Tensor) -> str:

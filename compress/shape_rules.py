@@ -84,39 +84,66 @@ def select(call: Call) -> Given:
     """One index of `dim`."""
     dims = call.dims("self")
     place = call.position("dim", len(dims))
-    dim, index, literal = dims[place], call["index"], call.arguments["index"]
-    if not is_frozen(dim):
-        if isinstance(literal, fx.Node):
-            call.freeze([dim], "takes a computed index of it")
-        else:
-            before, one, after = call.split(dim, _around(index % size_of(dim), 1, size_of(dim)))
-            call.number("index", Sum((one, after)) if index < 0 else before, from_end=index < 0)
+    _one_of(call, dims[place])
     return (*dims[:place], *dims[place + 1 :])
+
+
+def put_one(call: Call) -> Given:
+    """`src` in the place of one index of `dim`."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    _one_of(call, dims[place])
+    call.broadcast([(*dims[:place], *dims[place + 1 :]), call.dims("src")])
+    return dims
+
+
+def _one_of(call: Call, dim: Dim) -> None:
+    """Set one index of a dimension apart; it stays."""
+    index = call["index"]
+    if is_frozen(dim):
+        return
+    if isinstance(call.arguments["index"], fx.Node):
+        call.freeze([dim], "takes a computed index of it")
+    else:
+        before, one, after = call.split(dim, _around(index % size_of(dim), 1, size_of(dim)))
+        call.number("index", Sum((one, after)) if index < 0 else before, from_end=index < 0)
 
 
 def cut_out(call: Call) -> Given:
     """Indices from `start` to `end` of `dim`."""
     dims = call.dims("self")
     place = call.position("dim", len(dims))
-    dim, out = dims[place], call.given[place]
-    begin, end = ("start", "end") if call.kind == "slice" else ("start", None)
+    return (*dims[:place], _window(call, dims[place], call.given[place]), *dims[place + 1 :])
+
+
+def put_in(call: Call) -> Given:
+    """`src` in the place of the indices from `start` to `end` of `dim`."""
+    dims, source = call.dims("self"), list(call.dims("src"))
+    place = call.position("dim", len(dims))
+    call.tie(_window(call, dims[place], size_of(source[place])), source.pop(place))
+    call.broadcast([(*dims[:place], *dims[place + 1 :]), tuple(source)])
+    return dims
+
+
+def _window(call: Call, dim: Dim, length: int) -> Dim:
+    """The dimension of so many indices from `start` on, of which the arguments follow."""
     computed = any(isinstance(call.arguments.get(n), fx.Node) for n in ("start", "end", "length", "step"))
-    if out == size_of(dim) and not computed:
-        return dims
+    if length == size_of(dim) and not computed:
+        return dim
     if not is_frozen(dim) and (computed or (call["step"] or 1) != 1):
         call.freeze([dim], "takes computed or scattered indices of it")
     if is_frozen(dim):
-        return (*dims[:place], call.fixed(out), *dims[place + 1 :])
-    first = call["start"] or 0
-    start = min(first + size_of(dim) if first < 0 else first, size_of(dim))
-    before, taken, after = call.split(dim, _around(start, out, size_of(dim)))
+        return call.fixed(length)
+    start, end = call["start"] or 0, call["end"]
+    first = min(start + size_of(dim) if start < 0 else start, size_of(dim))
+    before, taken, after = call.split(dim, _around(first, length, size_of(dim)))
     if call["start"] is not None:
-        call.number(begin, Sum((taken, after)) if first < 0 else before, from_end=first < 0)
-    if end is None:
+        call.number("start", Sum((taken, after)) if start < 0 else before, from_end=start < 0)
+    if "length" in call.arguments:  # narrow
         call.number("length", taken)
-    elif call["end"] is not None and call["end"] < size_of(dim):
-        call.number(end, after if call["end"] < 0 else Sum((before, taken)), from_end=call["end"] < 0)
-    return (*dims[:place], taken, *dims[place + 1 :])
+    elif end is not None and end < size_of(dim):
+        call.number("end", after if end < 0 else Sum((before, taken)), from_end=end < 0)
+    return taken
 
 
 def _around(start: int, length: int, size: int) -> list[int]:
@@ -250,7 +277,9 @@ MOVING: dict[str, Rule] = {
     **_named("split split_with_sizes chunk tensor_split", take_apart),
     "unbind": unbind,
     "select": select,
+    "select_scatter": put_one,
     **_named("slice narrow", cut_out),
+    "slice_scatter": put_in,
     **_named("expand broadcast_to", expand),
     "expand_as": expand_as,
     **_named("repeat tile", repeat),

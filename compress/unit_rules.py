@@ -249,6 +249,13 @@ def gate(call: Call) -> Given:
     return (*dims[:place], call.tie(first, second), *dims[place + 1 :])
 
 
+def similarity(call: Call) -> Given:
+    """The cosine between two tensors along `dim`; units at zero take no part in it."""
+    dims = call.broadcast([call.dims(0), call.dims(1)])
+    place = call.position("dim", len(dims))
+    return (*dims[:place], *dims[place + 1 :])
+
+
 def triangle(call: Call) -> Given:
     """Keep one side of the diagonal of the last two dimensions."""
     dims = call.dims("self")
@@ -296,8 +303,8 @@ COMPUTING: dict[str, Rule] = {
     ),
     **_named("masked_fill subtract multiply divide true_divide floor_divide type_as fmax fmin", pointwise),
     **_named(
-        "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort argsort "
-        "flip",
+        "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort "
+        "argsort flip",
         along,
     ),
     **_named(
@@ -319,11 +326,12 @@ COMPUTING: dict[str, Rule] = {
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
         "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
         "max_pool3d_with_indices reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d "
-        "upsample_nearest2d upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact1d "
+        "replication_pad2d replication_pad3d upsample_bicubic2d upsample_bilinear2d upsample_linear1d "
+        "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact1d "
         "_upsample_nearest_exact2d _adaptive_avg_pool2d _adaptive_avg_pool3d",
         pool,
     ),
+    "cosine_similarity": similarity,
     "glu": gate,
     **_named("tril triu", triangle),
     "prelu": prelu,

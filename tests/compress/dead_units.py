@@ -1,0 +1,82 @@
+"""The closed form that pruning is held to: units that are dead leave no trace when they are removed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.axes import Product, keep_mask
+from compress.cut import cut
+from compress.edits import Attribute
+from compress.importance import score_units
+from compress.prune import Prune, most_important
+from compress.units import analyse, groups_of
+from export.lifted import evaluating, tensors
+from models.records import sizes_of
+
+
+class MaskedNorm(nn.Module):
+    """A normalization over the last dimensions that leaves out what a mask does not mark."""
+
+    def __init__(self, norm, mask):
+        super().__init__()
+        self.norm, self.mask = norm, torch.from_numpy(mask.reshape(norm.normalized_shape)).float()
+        self.over = tuple(range(-len(norm.normalized_shape), 0))
+
+    def forward(self, x):
+        count = self.mask.sum()
+        centre = (x * self.mask).sum(self.over, keepdim=True) / count if isinstance(self.norm, nn.LayerNorm) else 0
+        spread = ((x - centre) * self.mask).square().sum(self.over, keepdim=True) / count
+        y = (x - centre) * torch.rsqrt(spread + self.norm.eps) * self.mask
+        y = y if self.norm.weight is None else y * self.norm.weight
+        return y if self.norm.bias is None else y + self.norm.bias
+
+
+def killed(network, ties, keep):
+    """A copy in which every weight, bias and statistic of the units to be cut is zero."""
+    dead = copy.deepcopy(network)
+    named = dict(dead.named_parameters(remove_duplicate=False)) | dict(dead.named_buffers(remove_duplicate=False))
+    with torch.no_grad():
+        for tied in ties.tensors.values():
+            if not tied.names[0].endswith("running_var"):
+                for position, dim in enumerate(tied.dims):
+                    cut_out = torch.from_numpy(np.flatnonzero(~keep_mask(dim, keep)))
+                    named[tied.names[0]].index_fill_(position, cut_out, 0)
+    for edit in ties.edits:
+        if isinstance(edit, Attribute) and edit.name == "normalized_shape":
+            mask = keep_mask(Product(edit.dims), keep)
+            dead.set_submodule(edit.layer, MaskedNorm(dead.get_submodule(edit.layer), mask))
+    return dead
+
+
+def dead_and_cut(model, *, ratio=0.5, seed=0, skip=()):
+    """The model with random units dead, and the model with these units removed."""
+    copied = replace(model, network=copy.deepcopy(model.network))
+    ties = analyse(copied, skip=skip)
+    counts = Prune(ratio=ratio).widths(ties, groups_of(ties), multiple=1)
+    keep = most_important(score_units(ties, list(counts), "random", seed=seed), counts)
+    dead = replace(model, network=killed(model.network, ties, keep))
+    return dead, cut(copied, ties, keep)
+
+
+def outputs_of(model, form=None, *, add=0, like=None):
+    """What a model gives for the inputs of another one, its own states at their start."""
+    sizes = {letter: size + add for letter, size in sizes_of(model).items()}
+    here, there = (m.forms[form] if form else m for m in (model, like or model))
+    given = tensors(there.inputs, sizes)
+    given = [
+        value if one.dims == other.dims else torch.full(one.shape(sizes), one.initial)
+        for value, one, other in zip(given, here.inputs, there.inputs, strict=True)
+    ]
+    with evaluating(model.network):
+        found = model.network.run(form or "main", *given)
+    found = found if isinstance(found, tuple) else (found,)
+    return {spec.name: value for spec, value in zip(here.outputs, found, strict=True)}
+
+
+def count(model):
+    return sum(p.numel() for p in model.network.parameters())
