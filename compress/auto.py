@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from compress.base import Context, Note
-from compress.candidates import Candidate, Maker
+from compress.base import Context, Note, Progress
+from compress.candidates import Candidate, Maker, static_name
 from compress.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, timed
 from compress.schemes import Scheme
 from export.device import Device
@@ -51,60 +51,87 @@ def decide(
         prefer: the fastest, or the smallest that is no slower.
     """
     model = maker.model
-    made = {FLOAT: Candidate(FLOAT, model)}
-    refused: list[dict[str, Any]] = []
-    for make in _makers(maker):
-        try:
-            candidate = make()
-        except CompressError as error:
-            refused.append({"name": "static", "refused": str(error)})
-            continue
-        if reason := _not_offered(candidate, maker.scheme):
-            refused.append({"name": candidate.name, "refused": reason})
-        else:
-            made[candidate.name] = candidate
+    offered, refused = _offered(maker, context.progress)
     judge, judged_on = _judge(model, context, unseen, max_drop)
-    judged = [_judged(candidate, judge, maker.scheme) for candidate in made.values()]
+    judged = []
+    for position, (candidate, nodes) in enumerate(offered.values()):
+        _tell(context.progress, "judging candidates", position, len(offered), candidate.name)
+        loss = _ITSELF if candidate.name == FLOAT else judge(candidate.model)
+        judged.append(
+            Judged(
+                name=candidate.name,
+                model=candidate.model,
+                bytes=size(candidate.model),
+                loss=loss,
+                integer_nodes=sum(nodes.values()),
+            )
+        )
     timed_on = ""
-    if context.measure is not None and (device.is_here or device.name == "any") and len(made) > 1:
+    if context.measure is not None and (device.is_here or device.name == "any") and len(offered) > 1:
+        _tell(context.progress, "timing candidates", len(offered), len(offered), "by turns")
         judged, timed_on = _with_times(judged, context, unseen), machine()["instruction_set"]
     winner = best(judged, prefer, order=_untimed_order(maker.scheme, device))
+    chosen, nodes = offered[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
+    if not maker.ranges and not maker.scheme.why_not_int8:
+        why += "; static int8 was not tried: there are no calibration data"
     facts = {
         "chosen": winner.name,
         "why": why,
         "judged_on": judged_on,
         "timed_on": timed_on,
-        "integer_nodes": winner.integer_nodes,
+        "integer_nodes": nodes,
         "candidates": [*map(_row, judged), *refused],
     }
-    chosen = made[winner.name]
     return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts)
 
 
-def _makers(maker: Maker) -> Iterator[Callable[[], Candidate]]:
+_ITSELF = Loss(points=0.0, text="what the others are held against", keeps=True)
+
+
+def _offered(
+    maker: Maker, progress: Progress | None
+) -> tuple[dict[str, tuple[Candidate, dict[str, int]]], list[dict[str, Any]]]:
+    """Each candidate with its integer nodes, float first; and those that are no choice, with the reason."""
+    offered: dict[str, tuple[Candidate, dict[str, int]]] = {FLOAT: (Candidate(FLOAT, maker.model), {})}
+    refused: list[dict[str, Any]] = []
+    makers = list(_makers(maker))
+    for position, (name, make) in enumerate(makers):
+        _tell(progress, "making candidates", position, len(makers), name)
+        try:
+            candidate = make()
+            nodes = integer_nodes(candidate.model) if maker.scheme.fuses else {}
+        except CompressError as error:  # an old graph that no converter raises, or one that the runtime does not take
+            refused.append({"name": name, "refused": str(error)})
+            continue
+        if not candidate.changed:
+            refused.append({"name": name, "refused": "it changes no layer"})
+        elif maker.scheme.fuses and not nodes and name.startswith(("static", "dynamic")):
+            refused.append({"name": name, "refused": "the runtime computes nothing of it in integers"})
+        else:
+            offered[name] = candidate, nodes
+    return offered, refused
+
+
+def _tell(progress: Progress | None, what: str, done: int, total: int, detail: str) -> None:
+    if progress is not None:
+        progress(what, done, total, detail=detail)
+
+
+def _makers(maker: Maker) -> Iterator[tuple[str, Callable[[], Candidate]]]:
     """What there is to choose from; static int8 only where calibration saw something."""
     scheme = maker.scheme
-    yield maker.weights
-    yield maker.half
+    yield "weights", maker.weights
+    yield "fp16", maker.half
     if scheme.why_not_int8:
         return
     if maker.ranges:
         for per_channel in (True, False):
             for operators in (False, True) if scheme.fuses else (False,):
-                yield partial(maker.static, store_rest=True, per_channel=per_channel, operators=operators)
+                name = static_name(per_channel, operators)
+                yield name, partial(maker.static, store_rest=True, per_channel=per_channel, operators=operators)
     if scheme.fuses:
-        yield partial(maker.dynamic, store_rest=True)
-
-
-def _not_offered(candidate: Candidate, scheme: Scheme) -> str:
-    """Why a candidate is no choice, or ""."""
-    if not candidate.changed:
-        return "it changes no layer"
-    computes = candidate.name.startswith(("static", "dynamic"))
-    if computes and scheme.fuses and not integer_nodes(candidate.model):
-        return "the runtime computes nothing of it in integers"
-    return ""
+        yield "dynamic", partial(maker.dynamic, store_rest=True)
 
 
 def integer_nodes(model: Model) -> dict[str, int]:
@@ -120,19 +147,6 @@ def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: f
         return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
-
-
-def _judged(candidate: Candidate, judge: Judge, scheme: Scheme) -> Judged:
-    reference = candidate.name == FLOAT
-    return Judged(
-        name=candidate.name,
-        model=candidate.model,
-        bytes=size(candidate.model),
-        loss=Loss(points=0.0, text="what the others are held against", keeps=True)
-        if reference
-        else judge(candidate.model),
-        integer_nodes=sum(integer_nodes(candidate.model).values()) if scheme.fuses else 0,
-    )
 
 
 def size(model: Model) -> int:

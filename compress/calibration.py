@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,13 @@ def ranges(
     seen: dict[str, Range] = {}
     session = _session(model, watched)
     wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
-    done = 0
+    done, total = 0, len(batches) if isinstance(batches, Sized) else 0
     for done, batch in enumerate(_stepped(session, model.inputs, wanted, batches), 1):
         for name in names:
             if (found := _range(name, batch[name], done)) is not None:
                 seen[name] = seen[name] | found if name in seen else found
         if progress is not None:
-            progress("calibration", done, done)
+            progress("calibration", done, max(done, total))
     if done == 0:
         raise DataError(
             f"quantize: the calibration data of model {model.name!r} holds no batch. Give --data with a sample or more."

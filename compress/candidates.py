@@ -70,8 +70,7 @@ class Maker:
                 network = as_operators(network)
             return self._finished(network, changed, placement.refused, store_rest)
 
-        words = ["static", "per channel" if per_channel else "per tensor", *(["QOperator"] if operators else [])]
-        return self._made(" ".join(words), edit)
+        return self._made(static_name(per_channel, operators), edit)
 
     def dynamic(self, *, per_channel: bool = True, store_rest: bool = False) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
@@ -134,6 +133,11 @@ class Maker:
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
+
+
+def static_name(per_channel: bool, operators: bool) -> str:
+    """What a static candidate is called."""
+    return f"static per {'channel' if per_channel else 'tensor'}{' QOperator' if operators else ''}"
 
 
 def origin(value: ir.Value) -> tuple[str, int]:

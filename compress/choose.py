@@ -10,11 +10,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from compress.base import Context
+from compress.calibration import pieces
 from export.parity import sqnr_db
 from export.session import initial_state, onnx_runner, session, stream
 from export.stopwatch import Comparison, Timings
 from models.intervals import paired_difference
-from models.records import Arrays, Model, OutputSpec, Score, Task, example, sizes_of
+from models.records import Arrays, Model, OutputSpec, Runner, Score, Task, example, sizes_of
 
 FLOAT = "float"
 
@@ -49,11 +50,11 @@ class ByScore:
 
     def __init__(self, task: Task, model: Model, max_drop: float) -> None:
         self.task, self.max_drop = task, max_drop
-        self.float = task.score(onnx_runner(model), "validation")
+        self.float = task.score(any_batch(model), "validation")
 
     def __call__(self, candidate: Model) -> Loss:
         """Score it on validation."""
-        score = self.task.score(onnx_runner(candidate), "validation")
+        score = self.task.score(any_batch(candidate), "validation")
         _, low, high = paired_difference(self.task, self.float, score)
         dropped = points(self.float, score)
         worst, best = sorted((_in_points(self.float, low), _in_points(self.float, high)), reverse=True)
@@ -104,6 +105,20 @@ class ByAgreement:
         return max(
             (1 / max(1, len(self.float[s.name])) for s in self.model.outputs if decides(s, self.model)), default=0.0
         )
+
+
+def any_batch(model: Model) -> Runner:
+    """A runner for batches of any size, also where the model fixes its own."""
+    run = onnx_runner(model)
+    first = {spec.dims[0] for spec in model.inputs if spec.dims}
+    if len(first) != 1 or not isinstance(next(iter(first)), int):
+        return run
+
+    def in_pieces(arrays: Arrays) -> Arrays:
+        made = [run(piece) for piece in pieces(arrays, model.inputs)]
+        return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
+
+    return in_pieces
 
 
 def decides(spec: OutputSpec, model: Model) -> bool:

@@ -40,7 +40,7 @@ class Quantize:
         default="speed", metadata={"help": "what auto looks for: the fastest, or the smallest that is no slower"}
     )
     max_drop: float = field(default=1.0, metadata={"help": "points of the score that auto may lose"})
-    per_channel: bool = field(default=True, metadata={"help": "a weight scale for each output channel"})
+    per_channel: bool = field(default=True, metadata={"help": "a weight scale for each channel; auto tries both"})
     samples: int = field(default=256, metadata={"help": "how many samples to calibrate with"})
     skip: tuple[str, ...] = field(default=(), metadata={"help": "patterns of layers that stay in float"})
 

@@ -1,10 +1,13 @@
 """The choice between candidates: who may be returned, and what a loss is. No clock runs here."""
 
+from dataclasses import replace
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.choose import ByAgreement, Judged, Loss, best, decides, flip_rate, one_sample, points
+from compress.choose import ByAgreement, Judged, Loss, any_batch, best, decides, flip_rate, one_sample, points
 from compress.quantize import Quantize
 from export.stopwatch import Comparison
 from models.records import InputSpec, OutputSpec, Score, example
@@ -94,8 +97,6 @@ def test_one_sample_is_the_first_row_with_its_states():
 
 
 def test_a_fixed_batch_is_kept_whole():
-    from dataclasses import replace
-
     model = replace(mlp(), inputs=(InputSpec(name="x", dtype="float32", dims=(4, 32)),))
     assert one_sample(model, [{"x": np.zeros((4, 32), np.float32)}])["x"].shape == (4, 32)
 
@@ -106,3 +107,26 @@ def test_a_candidate_is_judged_on_data_it_was_not_calibrated_on():
     outcome = Quantize()(model, Context(calibration=[rows]))
     assert outcome.facts["calibration_samples"] == 32
     assert outcome.facts["judged_on"] == "data held out from calibration, against float"
+
+
+def test_a_model_of_a_fixed_batch_is_scored_in_pieces():
+    model = mlp()
+    fixed = replace(model, inputs=(InputSpec(name="x", dtype="float32", dims=(1, 32)),))
+    x = example(model.inputs, {"N": 5}, seed=9)
+    np.testing.assert_allclose(any_batch(fixed)(x)["y"], any_batch(model)(x)["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_fixed_batch_goes_through_every_mode():
+    model = fixed_batch(mlp(), 2)
+    rows = {"x": example(mlp().inputs, {"N": 40}, seed=9)["x"]}
+    for mode in ("static", "dynamic", "weights", "auto"):
+        outcome = Quantize(mode=mode)(model, Context(calibration=[rows]))
+        assert any_batch(outcome.model)(rows)["y"].shape == (40, 8)
+
+
+def fixed_batch(model, size):
+    network = model.network.clone()
+    for value in (*network.graph.inputs, *network.graph.outputs):
+        value.shape = ir.Shape([size, *value.shape[1:]])
+    specs = [tuple(replace(s, dims=(size, *s.dims[1:])) for s in kind) for kind in (model.inputs, model.outputs)]
+    return replace(model, network=network, inputs=specs[0], outputs=specs[1])
