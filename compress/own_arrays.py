@@ -52,6 +52,7 @@ def task_of(
     """
     arrays = dict(arrays) if model is None else fitted(arrays, model, source, checked=prepare is None)
     rows = _rows(arrays, target, source)
+    _refuse_nan(arrays, source)
     target = target if target is None else _target(target, model, labels, source)
     order = np.random.default_rng(seed).permutation(rows)
     cuts = np.clip(np.cumsum([rows * share for share in SHARES]).astype(int), [1, 2], [rows - 2, rows - 1])
@@ -141,13 +142,20 @@ def _rows(arrays: Arrays, target: Array | None, source: str) -> int:
     return rows
 
 
+def _refuse_nan(arrays: Arrays, source: str) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0, 0])
+            raise DataError(
+                f"data {source!r}: array {name!r} holds NaN or infinity, first in row {row}. Clean it, or leave it out."
+            )
+
+
 def _target(target: Array, model: Model | None, labels: tuple[str, ...], source: str) -> Array:
     if target.dtype.kind not in "fiub":
         raise DataError(f"data {source!r}: the labels y are {target.dtype}; wanted whole numbers, or floats.")
     if target.dtype.kind == "f":
-        if not np.isfinite(target).all():
-            row = int(np.argwhere(~np.isfinite(target))[0, 0])
-            raise DataError(f"data {source!r}: y holds NaN or infinity, first in row {row}.")
+        _refuse_nan({"y": target}, source)
         classes = model is not None and target.ndim == 1 and decides(model)
         if not (classes and np.array_equal(target, np.round(target))):
             return target

@@ -14,6 +14,7 @@ One dict for `torch.load(weights_only=True)`:
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Mapping, Sequence
@@ -48,9 +49,10 @@ def save(model: Model, path: str | os.PathLike[str], *, not_the_same_as: Sequenc
         UsageError: the target is an input, or its folder does not exist.
         CompressError: the folder is not writable, or the disk is full.
     """
-    content = to_data(model)
+    held = io.BytesIO()  # torch's own writer loses the reason where a disk is full
+    torch.save(to_data(model), held)
     with whole(Path(path), not_the_same_as=not_the_same_as) as part:
-        torch.save(content, part)
+        part.write_bytes(held.getbuffer())
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Model:
