@@ -1,0 +1,101 @@
+"""ONNX's LSTM, GRU and RNN as nn.LSTM, nn.GRU and nn.RNN: gates, states and directions as torch has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from export.onnx_builder import Builder, Run, constant
+from export.onnx_values import Call, Host, tensor
+
+# torch's gates by their places in ONNX: i, f, g, o in i, o, f, c; r, z, n in z, r, h
+_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+_PLAIN = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+
+
+def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
+    """One level in one or both directions.
+
+    Raises:
+        LiftError: it is of a kind that torch has not: other activations, clipping, peepholes, lengths, a coupled gate.
+    """
+    inputs = [*node.inputs, *[None] * (8 - len(node.inputs))]
+    _, w, r, b, lengths, _, _, peepholes = inputs
+    arrays = [constant(w), constant(r), constant(b)]
+    if arrays[0] is None or arrays[1] is None or (b is not None and arrays[2] is None):
+        raise call.refuse("has weights that are computed")
+    squash = _refuse_what_torch_has_not(call, lengths, peepholes)
+    direction = call.get("direction", "forward")
+    both = direction == "bidirectional"
+
+    def make() -> nn.Module:
+        kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[call.op]
+        more = {"nonlinearity": squash} if call.op == "RNN" else {}
+        layer = kind(arrays[0].shape[2], arrays[1].shape[2], bidirectional=both, bias=b is not None, **more)
+        with torch.no_grad():
+            for way, suffix in enumerate(("", "_reverse")[: 1 + both]):
+                for name, array in _torch_weights(call.op, way, *arrays):
+                    getattr(layer, f"{name}_l0{suffix}").copy_(torch.from_numpy(array))
+        return layer
+
+    layer: Any = build.layer(node, (w, r, b), make, (direction, squash))
+
+    def run(call: Call, x: Any, *rest: Any) -> Any:
+        x = tensor(x)
+        steps_first = x.transpose(0, 1) if call.get("layout", 0) else x
+        if direction == "reverse":
+            steps_first = steps_first.flip(0)
+        initial = [tensor(s) for s in rest[4:6] if s is not None]
+        if call.get("layout", 0):
+            initial = [s.transpose(0, 1) for s in initial]
+        hx = None if not initial else tuple(_complete(initial)) if call.op == "LSTM" else initial[0]
+        found, last = layer(steps_first, hx) if hx is not None else layer(steps_first)
+        found = found.flip(0) if direction == "reverse" else found
+        # (steps, batch, ways * hidden) -> (steps, ways, batch, hidden)
+        found = found.unflatten(-1, (2, -1)).transpose(1, 2) if both else found.unsqueeze(1)
+        ends = list(last) if isinstance(last, tuple) else [last]
+        if call.get("layout", 0):
+            found, ends = found.permute(2, 0, 1, 3), [e.transpose(0, 1) for e in ends]
+        return (found, *ends)
+
+    return run
+
+
+def _complete(states: list[Tensor]) -> list[Tensor]:
+    return states if len(states) == 2 else [states[0], torch.zeros_like(states[0])]
+
+
+def _torch_weights(op: str, way: int, w: Host, r: Host, b: Host | None) -> list[tuple[str, Host]]:
+    found = [("weight_ih", _reordered(op, w[way])), ("weight_hh", _reordered(op, r[way]))]
+    if b is not None:
+        first, second = np.split(b[way], 2)
+        found += [("bias_ih", _reordered(op, first)), ("bias_hh", _reordered(op, second))]
+    return found
+
+
+def _reordered(op: str, array: Host) -> Host:
+    gates = np.split(array, len(_ORDER[op]))
+    return np.ascontiguousarray(np.concatenate([gates[place] for place in _ORDER[op]]))
+
+
+def _refuse_what_torch_has_not(call: Call, lengths: ir.Value | None, peepholes: ir.Value | None) -> str:
+    ways = 2 if call.get("direction", "forward") == "bidirectional" else 1
+    squash = [str(name) for name in call.get("activations") or _PLAIN[call.op] * ways]
+    relu = call.op == "RNN" and squash == ["Relu"] * ways
+    reasons = {
+        f"squashes by {squash}": squash != _PLAIN[call.op] * ways and not relu,
+        "clips its cells": call.get("clip") is not None,
+        "has peepholes": peepholes is not None,
+        "takes the lengths of its sequences": lengths is not None,
+        "couples its gates (input_forget)": bool(call.get("input_forget", 0)),
+        "resets its state before the product (linear_before_reset=0)": call.op == "GRU"
+        and not call.get("linear_before_reset", 0),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise call.refuse(f"{reason}, which torch's layer has not")
+    return "relu" if relu else "tanh"
