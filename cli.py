@@ -121,7 +121,7 @@ def info(call: Call, model: str) -> None:
     )
 
 
-@commands.group(cls=Entries, epilog=example("compress train autoencoder --steps 20"))
+@commands.group(cls=Entries, epilog=example("compress train cnn-fsdd --width 4 --steps 20"))
 def train() -> None:
     """Reproduce a reference model: compress train NAME."""
 
@@ -148,7 +148,7 @@ def export(call: Call, model: str, output: str | None, opset: int | None) -> Non
     )
 
 
-@commands.command(epilog=example("compress verify cnn-fsdd cnn-fsdd"))
+@commands.command(epilog=example("compress verify dscnn-fsdd dscnn-fsdd.onnx"))
 @click.argument("reference")
 @click.argument("candidate")
 @click.option("--floor-db", type=float, default=20.0, show_default=True, help="The least ratio of signal to error.")
@@ -165,7 +165,7 @@ def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
     call.console.document(reference=reference, candidate=candidate, floor_db=floor_db, parity=found)
 
 
-@commands.command(epilog=example("compress run small.toml autoencoder -o small"))
+@commands.command(epilog=example("compress run small.toml dscnn-fsdd -o small"))
 @click.argument("recipe")
 @click.argument("model", required=False)
 @click.option(
@@ -181,7 +181,7 @@ def run(call: Call, recipe: str, model: str | None, output: str | None, plugin: 
     run_recipe(call, recipe, model, output, plugin, dry_run=dry_run)
 
 
-@commands.command(epilog=example("compress benchmark autoencoder --seconds 0.1"))
+@commands.command(epilog=example("compress benchmark cnn-fsdd dscnn-fsdd --seconds 0.2"))
 @click.argument("model", nargs=-1, required=True)
 @click.option(
     "--device", "devices", metavar="DEVICE", multiple=True, default=("cpu",), show_default=True, help="Repeatable."

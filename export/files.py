@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +38,10 @@ def whole(path: str | Path, *, not_the_same_as: Sequence[str | Path] = ()) -> It
     try:
         with _named_errors(target):
             part.touch(exist_ok=False)
+            mode = (target if target.exists() else part).stat().st_mode
             yield part
             _flush(part)
-            if target.exists():
-                shutil.copymode(target, part)
+            os.chmod(part, stat.S_IMODE(mode))  # some writers make a file of their own, for its owner alone
             os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
