@@ -1,0 +1,105 @@
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import cifar, mnist, shakespeare
+from models.datasets import read_arrays, read_bytes
+from models.errors import DataError
+
+here = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
+
+
+@here
+def test_photographs_are_those_of_the_files_whatever_is_asked_first():
+    packed = read_arrays(cifar.CIFAR10_JPEG, "test.npz")
+    photographs = cifar.Photographs(packed["jpeg"], packed["offsets"])
+    assert len(photographs) == 10_000
+    rows = np.array([7, 3, 9_999, 3])
+    for _ in range(2):  # decoded, then remembered
+        for row, pixels in zip(rows, photographs[rows], strict=True):
+            jpeg = packed["jpeg"][packed["offsets"][row] : packed["offsets"][row + 1]].tobytes()
+            np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(jpeg))))
+
+
+@here
+def test_photographs_are_split_by_class_alike_and_normalized():
+    made = cifar.task(batch_size=500)
+    assert [np.bincount(split.target).tolist() for split in (made.train, made.validation, made.test)] == [
+        [4500] * 10,
+        [500] * 10,
+        [1000] * 10,
+    ]
+    inputs, _ = next(iter(made.validation))
+    assert inputs["x"].shape == (500, 3, 32, 32) and inputs["x"].dtype == np.float32
+    assert inputs["x"].flags.c_contiguous
+    # 500 pictures know the mean and the deviation of all to some percent
+    np.testing.assert_allclose(inputs["x"].mean((0, 2, 3)), 0, atol=0.1)
+    np.testing.assert_allclose(inputs["x"].std((0, 2, 3)), 1, atol=0.1)
+    first, again = (next(made.train.epoch(0, 0)) for _ in range(2))
+    np.testing.assert_array_equal(first[0]["x"], again[0]["x"])
+
+
+def test_a_photograph_is_flipped_and_shifted_and_nothing_else():
+    rng = np.random.default_rng(0)
+    batch = rng.integers(0, 256, (64, 8, 8, 3)).astype(np.uint8)
+    moved = cifar.flip_and_shift(batch, rng)
+    assert moved.shape == batch.shape and moved.dtype == np.uint8
+    seen = set()
+    for before, after in zip(batch, moved, strict=True):
+        padded = np.pad(before, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        found = [
+            (down, right, flipped)
+            for down in range(5)
+            for right in range(5)
+            for flipped in (False, True)
+            if (after == padded[down : down + 8, right : right + 8][:, :: -1 if flipped else 1]).all()
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 20  # of 50 ways
+
+
+@here
+def test_the_autoencoder_never_sees_the_digit_it_must_find():
+    made = mnist.anomaly_task(batch_size=1000)
+    stored = read_arrays(mnist.MNIST, "train.npz")
+    usual = stored["labels"][:55_000] != mnist.ANOMALY
+    assert made.train.rows == usual.sum() and made.train.target is made.train.inputs["x"]
+    np.testing.assert_array_equal(
+        np.rint(made.train.inputs["x"][:100] * 255), stored["images"][:55_000][usual][:100].reshape(100, 784)
+    )
+    for split, rows in ((made.validation, 5_000), (made.test, 10_000)):
+        assert split.rows == rows and 0.08 < split.target.mean() < 0.12
+        assert split.inputs["x"].min() == 0 and split.inputs["x"].max() == 1
+
+
+def test_chunks_lie_side_by_side_and_are_followed_by_what_follows():
+    ids = np.arange(100)
+    made = shakespeare.chunks(ids, name="ids", batch_size=2, context=8)
+    assert made.rows == 12
+    rows = np.concatenate([inputs["ids"] for inputs, _ in made])
+    np.testing.assert_array_equal(rows.ravel(), np.arange(96))
+    np.testing.assert_array_equal(np.concatenate([target for _, target in made]), rows + 1)
+    assert shakespeare.chunks(ids, name="ids", batch_size=2, context=8, stride=2).rows == 46
+
+
+@here
+def test_the_vocabulary_is_that_of_the_text_and_the_test_is_its_last_tenth():
+    text = read_bytes(shakespeare.TINYSHAKESPEARE, "input.txt").decode()
+    assert "".join(sorted(set(text))) == shakespeare.VOCABULARY and len(shakespeare.VOCABULARY) == 65
+    made = shakespeare.task(batch_size=1000)
+    tenth = text[len(text) * 9 // 10 :]
+    read = np.concatenate([inputs["ids"] for inputs, _ in made.test]).ravel()
+    assert shakespeare.decode(read) == tenth[: len(read)] and len(tenth) - len(read) <= shakespeare.CONTEXT
+    # nothing of the validation and the test is trained on
+    last = shakespeare.decode(np.append(made.train.inputs["ids"][-1], made.train.target[-1, -1]))
+    assert text.rindex(last) + len(last) <= len(text) * 17 // 20
+
+
+def test_an_unknown_character_is_named():
+    assert shakespeare.decode(shakespeare.encode("To be\n")) == "To be\n"
+    with pytest.raises(DataError, match="the character 'é' is not one of the 65"):
+        shakespeare.encode("né")
