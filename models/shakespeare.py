@@ -45,9 +45,13 @@ def decode(ids: Array) -> str:
     return "".join(VOCABULARY[int(i)] for i in ids)
 
 
-def chunks(ids: Array, *, name: str, batch_size: int, context: int = CONTEXT, stride: int = CONTEXT) -> ArrayBatches:
-    """Pieces of `context` characters, one every `stride`, each with the characters that follow."""
-    windows = np.lib.stride_tricks.sliding_window_view(ids, context + 1)[::stride]  # a view: (pieces, context + 1)
+def chunks(
+    ids: Array, *, name: str, batch_size: int, context: int = CONTEXT, stride: int | None = None
+) -> ArrayBatches:
+    """Pieces of `context` characters, each with the characters that follow; side by side, or one every `stride`."""
+    windows = np.lib.stride_tricks.sliding_window_view(ids, context + 1)[
+        :: stride or context
+    ]  # a view: (pieces, context + 1)
     return ArrayBatches(inputs={name: windows[:, :-1]}, target=windows[:, 1:], batch_size=batch_size)
 
 
