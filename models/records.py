@@ -67,7 +67,7 @@ class Mfcc:
 class Preprocess:
     """From raw to what the network takes, as data, so that loader, calibration and a board agree.
 
-    A pixel or coefficient p becomes (p - mean) * scale, per channel or coefficient; layout is that of the network's input.
+    A pixel or coefficient p becomes (p - mean) * scale, each with its own two; layout is that of the input.
     """
 
     resize: tuple[int, int] | None = None
