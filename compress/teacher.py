@@ -15,6 +15,7 @@ from models.errors import UsageError
 from models.records import Model
 
 from .feed import Tensors, tensor
+from .layout import channels_last
 from .training import named
 
 _MEMORY_BYTES = 256 << 20
@@ -43,7 +44,7 @@ class Teacher:
             self._run, self._names = onnx_runner(replace(model, forms={})), [spec.name for spec in model.inputs]
         else:
             self._network = copy.deepcopy(model.network).to(device).eval().requires_grad_(False)  # type: ignore[union-attr]
-        self._is_onnx = model.is_onnx
+        self._is_onnx, self._asked = model.is_onnx, False
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """The answers to one batch, by the student's names of the outputs."""
@@ -66,6 +67,9 @@ class Teacher:
         """The answers to one batch, computed."""
         given = [inputs[name] for name in self.inputs]
         if not self._is_onnx:
+            if not self._asked:
+                channels_last(self._network, given)
+                self._asked = True
             return named(self._network(*given), self.outputs)
         arrays = {name: array.cpu().numpy() for name, array in zip(self._names, given, strict=True)}
         answers = self._run(arrays).values()

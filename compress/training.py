@@ -22,6 +22,7 @@ from models.records import Task, Training
 from .base import Progress
 from .budget import budget
 from .feed import Feed, Tensors, own_generators
+from .layout import channels_last
 from .optimizer import learning_rate, make_optimizer
 from .teaching import class_axis
 from .training_state import Average, Loss, Run, identity, restore, store
@@ -119,7 +120,8 @@ def train(
         )
 
     with own_generators(seed), torch.enable_grad():
-        _channels_last(network.to(device), feed)
+        probe = next(feed.walk(), None)
+        channels_last(network.to(device), list(probe[0].values()) if probe is not None else [])
         _train_mode(network)
         saved = restore(checkpoint, identity(training, seed), network) if resume and checkpoint is not None else None
         if saved is None:
@@ -146,21 +148,6 @@ def train(
         losses=_curve(run.losses),
         resumed_at=resumed_at,
     )
-
-
-def _channels_last(network: nn.Module, feed: Feed) -> None:
-    """Lay images out with channels last, where the network runs so: 1.1 to 1.7 times faster steps on a CPU.
-
-    A network that calls `view` on what a convolution gives does not.
-    """
-    if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        return
-    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    try:
-        with torch.no_grad():
-            network(*next(feed.walk())[0].values())
-    except (RuntimeError, StopIteration):
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _train_mode(network: nn.Module) -> None:
