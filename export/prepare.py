@@ -12,12 +12,19 @@ from dataclasses import replace
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
     IdentityEliminationPass,
+    InlinePass,
     LiftConstantsToInitializersPass,
+    LiftSubgraphInitializersToMainGraphPass,
+    NameFixPass,
+    OutputFixPass,
     RemoveInitializersFromInputsPass,
+    RemoveUnusedFunctionsPass,
     RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
 )
-from onnxscript import optimizer
+from onnxscript import optimizer, rewriter
 
 from export.fold_batchnorm import fold_batch_norms
 from models.records import Model
@@ -31,18 +38,28 @@ def prepare(network: ir.Model) -> None:
     """Fold and clean a graph in place.
 
     Constants are computed once, wherever that does not make the file larger; batch norms go into the layers before
-    them; Identity and Dropout go; equal constants are stored once; initializers are no longer listed as inputs.
+    them; Identity and Dropout go; equal small constants are stored once; initializers are no longer listed as inputs.
     """
+    InlinePass()(network)
     RemoveInitializersFromInputsPass()(network)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     _remove_dropouts(network)
     IdentityEliminationPass()(network)
     limits = {"input_size_limit": 1 << 62, "output_size_limit": 1 << 62}
-    optimizer.fold_constants_ir(network, should_fold=_should_fold, **limits)
+    optimizer.fold_constants_ir(network, should_fold=should_fold, **limits)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     fold_batch_norms(network)
-    optimizer.optimize_ir(network, should_fold=_should_fold, **limits)
+    rewriter.rewrite(network)
+    optimizer.fold_constants_ir(network, should_fold=should_fold, **limits)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+    LiftSubgraphInitializersToMainGraphPass()(network)
+    _store_once(network)
+    CommonSubexpressionEliminationPass()(network)
+    OutputFixPass()(network)
+    NameFixPass()(network)
     RemoveUnusedNodesPass()(network)
+    RemoveUnusedFunctionsPass()(network)
+    RemoveUnusedOpsetsPass()(network)
 
 
 def fold(model: Model) -> Model:
@@ -99,7 +116,24 @@ def unused(name: str, taken: set[str] | dict[str, object]) -> str:
     return next(numbered for i in range(1, 1 << 30) if (numbered := f"{name}_{i}") not in taken)
 
 
-def _should_fold(node: ir.Node) -> bool | None:
+def _store_once(network: ir.Model) -> None:
+    """Make equal small constants one, but no weights: two layers that happen to hold the same numbers stay two."""
+    graph = network.graph
+    kept: dict[tuple[object, ...], ir.Value] = {}
+    outputs = {id(value) for value in graph.outputs}
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.size > _SMALL or "." in name or id(value) in outputs or value.is_graph_input():
+            continue
+        if tensor.dtype == ir.DataType.STRING:
+            continue
+        first = kept.setdefault((tensor.dtype, tuple(tensor.shape), tensor.tobytes()), value)
+        if first is not value:
+            ir.convenience.replace_all_uses_with(value, first)
+            del graph.initializers[name]
+
+
+def should_fold(node: ir.Node) -> bool | None:
     """What would make the file larger is left to the runtime, which folds it when it loads."""
     if node.op_type in _GROWS:
         return False if node.op_type == "DequantizeLinear" else _outputs_small(node)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -201,18 +202,40 @@ def profile(
         for _ in range(runs):
             made.run(None, dict(inputs))
         events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
+    named = _node_names(model)
     times: dict[str, list[float]] = {}
     kinds: dict[str, tuple[str, str]] = {}
     for event in events:
         name, facts = event.get("name", ""), event.get("args", {})
         if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            node = name.removesuffix("_kernel_time")
+            op = facts.get("op_name", "")
+            node = named(name.removesuffix("_kernel_time"), op)
             times.setdefault(node, []).append(float(event["dur"]))
-            kinds[node] = (facts.get("op_name", ""), facts.get("provider", ""))
+            kinds[node] = (op, facts.get("provider", ""))
     return [
         NodeTime(node=node, op=kinds[node][0], microseconds=float(np.median(spent)), provider=kinds[node][1])
         for node, spent in times.items()
     ]
+
+
+def _node_names(model: Model) -> Callable[[str, str], str]:
+    """From the runtime's name of a fused node, which may be that of a value, to the name of the node it began as."""
+    network: Any = model.network
+    known = {node.name for node in network.graph.all_nodes()}
+    made = {value.name: node for node in network.graph.all_nodes() for value in node.outputs if value.name}
+
+    def named(name: str, op: str) -> str:
+        if name in known:
+            return name
+        node = made.get(name.removesuffix("_nchwc"))
+        start = node
+        while node is not None and node.op_type != op:  # a Conv that took its Relu in is named by the Relu's value
+            before = [value.producer() for value in node.inputs if value is not None and value.producer() is not None]
+            node = before[0] if before else None
+        found = node or start
+        return found.name if found is not None and found.name else name
+
+    return named
 
 
 def fallen_back(model: Model, inputs: Arrays, *, provider: Provider) -> int:
