@@ -14,7 +14,7 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
