@@ -181,15 +181,26 @@ def _same(node: fx.Node) -> fx.Node | None:
         return args[1]
     if target is torch.ops.compress.dropout.default and args[1] == 0:
         return args[0]
+    if target is _ATEN.copy.default and _alike(args[0], args[1]):
+        return args[1]
     if target in _TO_TYPE and "val" in node.meta and args[0].meta["val"].dtype == node.meta["val"].dtype:
         return args[0]
     return None
+
+
+def _alike(a: fx.Node, b: fx.Node) -> bool:
+    one, other = a.meta["val"], b.meta["val"]
+    return bool(one.dtype == other.dtype and one.shape == other.shape)
 
 
 def _plain(node: fx.Node) -> tuple[Any, Any, Any]:
     """An operation without what ties it to a place or a layout in memory."""
     if node.target in _RESHAPES:
         return _ATEN.reshape.default, node.args, node.kwargs
+    if node.target is _ATEN.copy.default:  # which torch cannot differentiate
+        into, value = node.args[:2]
+        if into.meta["val"].dtype == value.meta["val"].dtype:
+            return _ATEN.expand_as.default, (value, into), {}
     if node.target in _PYTHONS:
         return _PYTHONS[node.target], node.args, node.kwargs
     if node.target in _TO_TYPE:

@@ -204,7 +204,10 @@ def _bilinear(node: fx.Node, v: dict[str, Any]) -> LayerCall | None:
 
 
 def _dropout(node: fx.Node, v: dict[str, Any]) -> LayerCall | None:
-    return LayerCall(getattr(nn, v["kind"]), {"p": v["p"]}, {}, (v["x"],))
+    kind = getattr(nn, v["kind"])
+    if kind is nn.Dropout2d:  # traced alike for one, two and three dimensions
+        kind = {3: nn.Dropout1d, 5: nn.Dropout3d}.get(len(shape_of(v["x"])), nn.Dropout2d)
+    return LayerCall(kind, {"p": v["p"]}, {}, (v["x"],))
 
 
 def _cell(kind: type[nn.Module], **more: str) -> Callable[[fx.Node, dict[str, Any]], LayerCall | None]:

@@ -74,7 +74,12 @@ def remove_parametrizations(module: nn.Module) -> None:
     """Make every computed weight (weight norm, spectral norm, pruning masks) an ordinary parameter, in place."""
     for layer in list(module.modules()):
         for name in list(getattr(layer, "parametrizations", {})):
-            parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+            with torch.enable_grad():  # else torch leaves a plain tensor behind
+                parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+            value = getattr(layer, name)
+            if not isinstance(value, nn.Parameter):  # every original was frozen
+                delattr(layer, name)
+                layer.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
         for key, hook in list(layer._forward_pre_hooks.items()):
             name = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
             if type(hook).__module__.startswith("torch.nn.utils.") and callable(getattr(hook, "remove", None)):
