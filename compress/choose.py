@@ -199,8 +199,9 @@ NEAR_BYTES = 1.02
 def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: Sequence[str] = ()) -> Judged:
     """The one to return, float being the first of them.
 
-    For speed the fastest that keeps the score and is surely faster than float. For size, or where nothing is faster,
-    the smallest that keeps the score and is not slower. Of those as fast and as small, the one that loses least.
+    For speed the fastest that keeps the score and is surely faster than float; where there is none, the smallest that
+    runs float's own operators and so takes float's time. For size the smallest that keeps the score and is not slower.
+    Of those as fast and as small, the one that loses least.
 
     Args:
         judged: float first.
@@ -217,6 +218,8 @@ def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: S
     if prefer == "speed" and faster:
         top = max(one.speedup for one in faster)
         kept = [one for one in faster if one.speedup * NEAR >= top]
+    elif prefer == "speed":
+        kept = [one for one in kept if not one.integer_nodes and one.standing != "slower"]
     else:
         kept = [one for one in kept if one.standing != "slower" and one.speedup * NEAR >= 1.0]
     smallest = min(one.bytes for one in kept)

@@ -53,13 +53,12 @@ class Editor:
         inputs: Sequence[ir.Value | None],
         attributes: dict[str, Any] | None = None,
         *,
-        name: str,
         output: str,
         before: ir.Node | None = None,
     ) -> ir.Value:
-        """Add a node with one output, in front of another or at the end; gives the output, which says no shape."""
+        """Add a node with one output, in front of another or at the end, and named for it; the output says no shape."""
         made = ir.val(_free(output, self._names))
-        node = ir.node(operator, inputs, attributes, outputs=[made], name=_free(name, self._nodes))
+        node = ir.node(operator, inputs, attributes, outputs=[made], name=_free(made.name or "", self._nodes))
         if before is None:
             self.graph.append(node)
         else:

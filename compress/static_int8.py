@@ -101,17 +101,17 @@ def _stored(edit: Editor, node: ir.Node, name: str, grid: Grid, numbers: Array, 
 
 
 def _dequantized(edit: Editor, node: ir.Node, name: str, grid: Grid, names: Array, axis: int) -> ir.Value:
-    """A constant in integers, and the DequantizeLinear in front of the node; the same constant is stored once."""
-    parts = [
-        edit.shared(f"{name}_q", names),
-        edit.shared(f"{name}_scale", grid.scale),
-        edit.shared(f"{name}_zero", grid.zero),
-    ]
+    """A constant in integers, and the DequantizeLinear in front of the node; the same constant is stored once.
+
+    ONNX has no zero point for int32; for int8 the runtime fuses nothing without one, so layers of a width share it.
+    """
+    parts = [edit.shared(f"{name}_q", names), edit.shared(f"{name}_scale", grid.scale)]
+    if names.dtype == np.int8:
+        parts.append(edit.shared(f"zero_{grid.zero.size}" if grid.zero.ndim else "zero", grid.zero))
     return edit.node(
         "DequantizeLinear",
         parts,
         {"axis": axis} if grid.scale.ndim else None,
-        name=f"{name}_DequantizeLinear",
         output=f"{name}_dq",
         before=node,
     )
@@ -123,8 +123,8 @@ def _write_rounding(edit: Editor, value: ir.Value, grid: Grid, chosen: set[ir.No
     is_output = everyone and value.is_graph_output()
     name = value.name or "tensor"
     scale, zero = edit.shared(f"{name}_scale", grid.scale), edit.shared(f"{name}_zero", grid.zero)
-    names = edit.node("QuantizeLinear", [value, scale, zero], name=f"{name}_QuantizeLinear", output=f"{name}_q")
-    back = edit.node("DequantizeLinear", [names, scale, zero], name=f"{name}_DequantizeLinear", output=f"{name}_dq")
+    names = edit.node("QuantizeLinear", [value, scale, zero], output=f"{name}_q")
+    back = edit.node("DequantizeLinear", [names, scale, zero], output=f"{name}_dq")
     for use in uses:
         use.node.replace_input_with(use.idx, back)
     if is_output:

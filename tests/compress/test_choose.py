@@ -14,16 +14,16 @@ from models.records import InputSpec, OutputSpec, Score, example
 from tests.compress.onnx_nets import attention, mlp, stream
 
 
-def judged(name, size, speedup=None, verdict="faster", lost=0.0, keeps=True):
+def judged(name, size, speedup=None, verdict="faster", lost=0.0, keeps=True, nodes=1):
     comparison = speedup and Comparison(
         a="float", b=name, speedup=speedup, low=speedup, high=speedup, verdict=verdict, turns=9
     )
     loss = Loss(points=lost, text="", keeps=keeps)
-    return Judged(name=name, model=None, bytes=size, loss=loss, integer_nodes=1, comparison=comparison)
+    return Judged(name=name, model=None, bytes=size, loss=loss, integer_nodes=nodes, comparison=comparison)
 
 
-FLOAT = judged("float", 1000)
-WEIGHTS = judged("weights", 270, 1.0, "no difference")
+FLOAT = judged("float", 1000, nodes=0)
+WEIGHTS = judged("weights", 270, 1.0, "no difference", nodes=0)
 
 
 def test_the_fastest_that_keeps_the_score_wins():
@@ -44,6 +44,12 @@ def test_nothing_slower_than_float_is_returned(prefer):
     unsure = judged("dynamic", 250, 0.9, "cannot tell")
     assert best([FLOAT, WEIGHTS, slow, unsure], prefer) is WEIGHTS
     assert best([FLOAT, slow, unsure], prefer) is FLOAT
+
+
+def test_where_nothing_is_surely_faster_float_operators_are_kept():
+    unsure, alike = judged("static", 260, 1.2, "cannot tell"), judged("dynamic", 250, 1.0, "no difference")
+    assert best([FLOAT, WEIGHTS, unsure, alike], "speed") is WEIGHTS
+    assert best([FLOAT, WEIGHTS, unsure, alike], "size") is alike
 
 
 def test_for_size_the_smallest_that_is_not_slower_wins():
