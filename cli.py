@@ -140,8 +140,7 @@ def export(call: Call, model: str, output: str | None, opset: int | None) -> Non
     check_suffix(target, gives_onnx=True)
     check_output(target, not_the_same_as=[model])
     exported = shipped(call.load(model), opset=opset)
-    save(exported, target, not_the_same_as=[model])
-    call.console.result(f"wrote {target} ({size(target.stat().st_size)})")
+    call.console.wrote(save(exported, target, not_the_same_as=[model]))
     call.console.say(f"next: compress verify {model} {target}")
     call.console.document(
         output=target, size_bytes=target.stat().st_size, inputs=exported.inputs, outputs=exported.outputs

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
@@ -61,6 +63,10 @@ class Console:
         """A sentence that is the result; not with `--json`."""
         if not self.as_json:
             print(text)
+
+    def wrote(self, files: Sequence[Path]) -> None:
+        """The files that a command left, with their sizes."""
+        self.result(f"wrote {' and '.join(f'{file} ({size(file.stat().st_size)})' for file in files)}")
 
     def document(self, **content: Any) -> None:
         """The one document of `--json`, with its schema version; nothing without it."""

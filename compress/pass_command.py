@@ -65,8 +65,8 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
         return
     outcome = run([step], model, context)[-1]
     call.console.close()
-    save(outcome.model, target, not_the_same_as=[given])
-    _say(step, call, given, model, outcome, target)
+    written = save(outcome.model, target, not_the_same_as=[given])
+    _say(step, call, given, model, outcome, written)
 
 
 def done(step: Pass) -> str:
@@ -83,13 +83,12 @@ def _say_plan(step: Pass, call: Call, model: Model, target: Path, *, has_data: b
     call.console.document(step=step, inputs=model.inputs, has_data=has_data, output=target)
 
 
-def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, target: Path) -> None:
+def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, written: Sequence[Path]) -> None:
     from compress.recipe import fields_of
     from export.cost import cost
 
     console = call.console
     costs = cost(before), cost(outcome.model)
-    written = target.stat().st_size
     console.table(("", "before", "after", ""), _rows(*costs))
     console.say("")
     for kind, notes in (("changed", outcome.changed), ("skipped", outcome.skipped)):
@@ -97,13 +96,13 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, ta
     if not outcome.changed:
         why = outcome.skipped[0].text if outcome.skipped else "it found nothing to work on"
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
-    console.result(f"wrote {target} ({size(written)})")
-    console.say(f"next: compress {_next(call, given, target)}")
+    console.wrote(written)
+    console.say(f"next: compress {_next(call, given, written[0])}")
     console.document(
         step=step.name,
         settings=fields_of(step),
-        output=target,
-        size_bytes=written,
+        output=written[0],
+        size_bytes=written[0].stat().st_size,
         before=costs[0],
         after=costs[1],
         changed=outcome.changed,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from compress.console import Console, size
+from compress.console import Console
 from compress.fields import settings
 from compress.options import Words, example, takes_settings
 from models import ZOO
@@ -88,7 +88,7 @@ def _entry_command(name: str) -> click.Command:
             f"{score.unit} on test: {score.value:.4f} ({score.low:.4f} to {score.high:.4f}, {score.n:,} samples); "
             f"the entry's own settings give {least} {golden:g}"
         )
-        console.result(f"wrote {target} ({size(target.stat().st_size)})")
+        console.wrote([target])
         console.say(f"next: compress info {target}")
         console.document(output=target, score=score, golden=golden, history=model.history, training=log)
 

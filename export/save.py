@@ -13,7 +13,7 @@ from models.records import Model
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
 
-def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path] = ()) -> None:
+def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path] = ()) -> tuple[Path, ...]:
     """Write the model as the suffix says: `.pt` ours, for a torch network; `.onnx` for either, exported where needed.
 
     The calibration sample stays out of an ONNX file: it is what is shipped.
@@ -22,6 +22,9 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
         model: either form.
         path: replaced whole; further forms of an ONNX model lie beside it.
         not_the_same_as: the inputs, which are never overwritten.
+
+    Returns:
+        The files that were written, `path` first.
 
     Raises:
         UsageError: another suffix, an ONNX network as `.pt`, or a target that cannot be written.
@@ -34,10 +37,11 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
         from export.onnx_file import write
 
         write(shipped(model), path)
-    else:
-        from export.checkpoint import save as save_checkpoint
+        return (path, *(path.with_name(f"{path.stem}.{form}.onnx") for form in model.forms))
+    from export.checkpoint import save as save_checkpoint
 
-        save_checkpoint(model, path)
+    save_checkpoint(model, path)
+    return (path,)
 
 
 def shipped(model: Model, *, opset: int | None = None) -> Model:

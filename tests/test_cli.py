@@ -1,0 +1,196 @@
+"""The command line: what it costs to ask, what every command promises, and every example that a help page gives."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import cli
+import compress
+from cli import commands, status
+from compress.pass_command import pass_command
+from compress.recipe import find_pass
+from models import ZOO
+
+NAMES = commands.list_commands(click.Context(commands))
+ASK = """
+import importlib, sys
+from compress.floors import PRIVATE, bind
+bind()
+status = importlib.import_module(f"{PRIVATE}.cli").status
+for line in sys.argv[1:]:
+    assert status(line.split()) == 0, line
+"""
+HEAVY = ("torch", "onnxruntime", "onnx", "numpy", "sklearn", "scipy", "matplotlib", "lightning_fabric")
+RECIPE = 'data = "fsdd"\n\n[[pass]]\nname = "quantize"\nmode = "static"\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE)
+    yield tmp_path
+
+
+def help_of(name: str) -> str:
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    return command.get_help(click.Context(command, info_name=name))
+
+
+def example_of(name: str) -> list[str]:
+    line = help_of(name).splitlines()[-1].strip()
+    assert line.startswith("Example: compress "), f"compress {name} --help ends with {line!r}"
+    return line.removeprefix("Example: compress ").split()
+
+
+def imported(*lines: str) -> set[str]:
+    """Which of the heavy packages are there after these command lines, typed in a process of their own."""
+    code = f"{ASK}print('MODULES', *(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_what_only_tells_imports_nothing_heavy() -> None:
+    assert imported("--help", "--version", "models", "passes", "train --help") == set()
+
+
+def test_commands_on_onnx_alone_import_no_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["export", "dscnn-fsdd", "-q"]) == 0
+    assert "torch" not in imported(
+        "info dscnn-fsdd.onnx",
+        "quantize dscnn-fsdd.onnx --mode static -o small.onnx",
+        "verify dscnn-fsdd.onnx small.onnx --floor-db 10",
+        "benchmark dscnn-fsdd.onnx small.onnx --seconds 0.1",
+        "export small.onnx -o again.onnx",
+    )
+
+
+def test_every_command_has_help_that_lists_its_options() -> None:
+    assert set(NAMES) >= {*compress.PASSES, "models", "passes", "devices", "info", "train", "run", "export", "verify"}
+    for name in NAMES:
+        assert "--help" in help_of(name) and "Example: compress" in help_of(name)
+
+
+# `make demo` is run by CI, whole; the example of `run` has a test of its own
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("demo", "run")])
+def test_the_example_of_every_help_page_works(name: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    if name == "verify":
+        assert status(["export", "dscnn-fsdd", "-q"]) == 0
+    before = set(folder.iterdir())
+    line = example_of(name)
+    assert status(line) == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    written = {path.name for path in set(folder.iterdir()) - before}
+    assert said.out.strip() and "Traceback" not in said.err
+    assert all(part in said.out for part in written), (written, said.out)
+
+
+def test_a_pass_writes_beside_its_source_named_for_what_was_done(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "sub").mkdir()
+    assert status(["train", "cnn-fsdd", "--width", "4", "--steps", "3", "-o", "sub/net.pt"]) == 0
+    for line, name in (
+        ("separate sub/net.pt --recover 2", "net.separable.pt"),
+        ("prune sub/net.separable.pt --ratio 0.25 --recover 2", "net.separable.pruned.pt"),
+        ("distill sub/net.separable.pruned.pt --width 0.5 --steps 2", "net.separable.pruned.distilled.pt"),
+        ("quantize sub/net.separable.pruned.distilled.pt --mode static", "net.separable.pruned.distilled.int8.onnx"),
+        ("export sub/net.pt", "net.onnx"),
+        ("prune sub/net.onnx --recover 2", "net.pruned.onnx"),
+        ("quantize sub/net.pt --mode fp16", "net.fp16.onnx"),
+    ):
+        assert status(line.split()) == 0, capsys.readouterr().err
+        assert (folder / "sub" / name).is_file(), line
+    small = compress.load("sub/net.separable.pruned.distilled.int8.onnx")
+    before = compress.load("sub/net.pt")
+    assert small.inputs == before.inputs and small.outputs == before.outputs
+    assert [step["pass"] for step in small.history][-4:] == ["separate", "prune", "distill", "quantize"]
+
+
+@pytest.mark.parametrize("name", ["models", "passes", "devices", "info dscnn-fsdd", "export dscnn-fsdd -o a.onnx"])
+def test_json_is_one_document_with_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status([*name.split(), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == 1 and len(document) > 1
+
+
+def test_json_of_a_pass_holds_what_a_table_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["quantize", "dscnn-fsdd", "--mode", "static", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["settings"]["mode"] == "static"
+    assert document["output"] == "dscnn-fsdd.int8.onnx"
+    assert document["size_bytes"] == Path("dscnn-fsdd.int8.onnx").stat().st_size
+    assert document["after"]["bytes"] < document["before"]["bytes"]
+    assert document["changed"] and {"layer", "text"} == set(document["changed"][0])
+
+
+def test_a_run_leaves_a_ledger_whose_first_line_is_the_original(capsys: pytest.CaptureFixture[str]) -> None:
+    line = example_of("run")
+    assert line[:-1] == ["run", "small.toml", "dscnn-fsdd", "-o"]
+    out = Path(line[-1])
+    assert status([*line, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    ledger = json.loads((out / "ledger.json").read_text())
+    assert printed["steps"] == ledger["steps"]
+    first, last = ledger["steps"]
+    assert (first["pass"], last["pass"]) == ("original", "quantize")
+    assert first["metric"] > 0.9 and first["samples"] == 600 and first["drop"] is None
+    assert last["drop_low"] <= last["drop"] <= last["drop_high"]
+    assert last["speedup_low"] <= last["speedup"] <= last["speedup_high"]
+    assert {"report.html", "benchmark.json", "0-original.onnx", "1-quantize.onnx"} <= {p.name for p in out.iterdir()}
+    assert last["size_bytes"] == (out / "1-quantize.onnx").stat().st_size
+
+
+def test_verify_says_no_with_status_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["verify", "dscnn-fsdd", "cnn-fsdd"]) == 3
+    assert "SQNR" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(folder.iterdir())
+    for line in ("quantize dscnn-fsdd --dry-run", "run small.toml dscnn-fsdd -o out --dry-run"):
+        assert status(line.split()) == 0
+        assert "Nothing was written" in capsys.readouterr().out
+    assert set(folder.iterdir()) == before
+
+
+def test_quiet_leaves_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["export", "dscnn-fsdd", "-q"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("wrote dscnn-fsdd.onnx") and said.out.count("\n") == 1 and said.err == ""
+
+
+def test_a_summary_is_the_first_line_of_the_docstring() -> None:
+    assert compress.PASSES
+    for name, (_, summary) in compress.PASSES.items():
+        of = find_pass(name)
+        assert (of.__doc__ or "").splitlines()[0] == summary
+        assert pass_command(name, of, summary).get_short_help_str(200) == summary
+
+
+def test_every_reference_model_can_be_trained_by_its_own_options() -> None:
+    train = commands.commands["train"]
+    assert isinstance(train, click.Group) and train.list_commands(click.Context(train)) == list(ZOO)
+    for name in ZOO:
+        command = train.get_command(click.Context(train), name)
+        assert command is not None
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {
+            "--epochs",
+            "--learning-rate",
+            "--batch-size",
+            "--optimizer",
+            "--seed",
+            "--resume",
+            "--width",
+        } <= options
+
+
+def test_cli_stays_short() -> None:
+    assert len(Path(cli.__file__).read_text().splitlines()) < 300
