@@ -172,8 +172,13 @@ def _network(content: dict[str, Any], fail: Any) -> Lifted:
         kind_name, settings = described
         if kind_name not in KINDS:
             fail(f"layer '{path}' is of a kind that no file of ours holds, {kind_name!r}")
-        owner = _owner(network, path, fail)
-        owner.add_module(path.rpartition(".")[2], build(KINDS[kind_name], settings))
+        kind = KINDS[kind_name]
+        too_deep = settings.get("num_layers", 0) > len(
+            content["tensors"]
+        )  # would be built before it is seen to be wrong
+        if not set(settings) <= set(ARGUMENTS[kind]) or too_deep:
+            fail(f"layer '{path}' has settings that a {kind_name} does not take")
+        _owner(network, path, fail).add_module(path.rpartition(".")[2], build(kind, settings))
     frozen, parameters = set(content["frozen"]), set(content["parameters"])
     for path, tensor in content["tensors"].items():
         if not isinstance(tensor, torch.Tensor) or tensor.is_sparse:

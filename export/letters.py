@@ -23,26 +23,14 @@ def other_sizes(size: int) -> list[int]:
     Seven more tells halves and rounding apart; the double keeps divisibility; smaller ones are for a network that
     takes no more, such as one with a table of positions.
     """
-    tried = (
-        size + 7,
-        2 * size,
-        size - 5,
-        size // 2,
-        size + 1,
-        size - 1,
-        size + 2,
-        size + 4,
-        size + 8,
-        size + 16,
-        size + 32,
-    )
+    tried = (size + n for n in (7, 2, 1, size, -5, -(size // 2), -1, 4, 8, 16, 32))
     return [other for other in dict.fromkeys(tried) if other > 0 and other != size]
 
 
 def variations(
     inputs: Sequence[InputSpec], sizes: Mapping[str, int], run: Callable[[Mapping[str, int]], T]
 ) -> list[tuple[Mapping[str, int], T]]:
-    """Run at the sizes given, then at up to two other sizes of each letter by itself; (sizes, result) of each run.
+    """Run at the sizes given, then at up to three other sizes of each letter by itself; (sizes, result) of each run.
 
     Raises:
         LiftError: what `run` raised at the given sizes; or that a letter is not free, with the size that works.
@@ -64,7 +52,7 @@ def _others(
             found.append(({**base, letter: size}, run({**base, letter: size})))
         except LiftError:
             continue
-        if len(found) == 2:
+        if len(found) == 3:
             break
     if not found:
         where = next(spec.name for spec in inputs if letter in spec.dims)

@@ -11,7 +11,7 @@ from torch import nn
 from export.callee import Callee, watched
 from export.emit import Emitter, without_checks
 from export.layers import put
-from export.letters import letters_of, not_free, other_sizes, variations
+from export.letters import letters_of, not_free, variations
 from export.lifted import MAIN, Lifted, annotate, evaluating, tensors
 from export.placement import Placement
 from export.program import drop_hooks, own_copy, remove_parametrizations, traced
@@ -142,9 +142,10 @@ def _traced(callee: Callee, sizes: Mapping[str, int]):  # type: ignore[no-untype
     except LiftError as error:
         if error.operation not in sizes:
             raise
-        for size in other_sizes(sizes[error.operation])[2:4]:
+        size = sizes[error.operation]
+        for other in (size - 5, size // 2, size + 7):
             try:
-                return traced(callee, {**sizes, error.operation: max(2, size)})
+                return traced(callee, {**sizes, error.operation: max(2, other)})
             except LiftError:
                 continue
         raise
