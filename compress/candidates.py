@@ -17,10 +17,11 @@ from compress.schemes import Scheme
 from compress.static_int8 import as_operators, write_qdq
 from compress.weights_only import write_weights
 from export.opset import in_opset
-from export.prepare import opset_of
+from export.prepare import fold, opset_of
+from models.errors import CompressError
 from models.records import Arrays, Model
 
-_PER_CHANNEL_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
+PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
 
@@ -57,12 +58,12 @@ class Maker:
             store_rest: store the weights of what stays in float in 8 bits.
 
         Raises:
-            CompressError: the graph is older than opset 13, where the pairs came in, and cannot be converted.
+            CompressError: the graph is older than opset 13; `raised` makes it newer.
         """
 
         def edit(network: ir.Model) -> Edited:
-            if opset_of(network) < _PER_CHANNEL_OPSET:
-                network = in_opset(network, _PER_CHANNEL_OPSET)
+            if opset_of(network) < PAIRS_OPSET:
+                raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             placement, seen = self._placed(network)
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in placement.layers]
             write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
@@ -138,6 +139,22 @@ class Maker:
 def static_name(per_channel: bool, operators: bool) -> str:
     """What a static candidate is called."""
     return f"static per {'channel' if per_channel else 'tensor'}{' QOperator' if operators else ''}"
+
+
+def raised(model: Model) -> Model:
+    """The model with its graphs in opset 13 at least, where a DequantizeLinear takes a scale for each channel.
+
+    Raises:
+        CompressError: a graph is older, and no converter raises it.
+    """
+
+    def newer(network: Any) -> Any:
+        return network if opset_of(network) >= PAIRS_OPSET else in_opset(network, PAIRS_OPSET)
+
+    forms = {name: replace(form, network=newer(form.network)) for name, form in model.forms.items()}
+    made = replace(model, network=newer(model.network), forms=forms)
+    changed = made.network is not model.network or any(forms[n].network is not model.forms[n].network for n in forms)
+    return fold(made) if changed else model
 
 
 def origin(value: ir.Value) -> tuple[str, int]:

@@ -66,7 +66,8 @@ class ByScore:
 class ByAgreement:
     """Without labels: the noise in each output and the share of decisions that flip, on calibration data held out.
 
-    Noise power may be as many percent of the signal's as points may be lost: one point is 20 dB.
+    Noise power may be as many percent of the signal's as points may be lost: one point is 20 dB. The signal is what
+    varies from row to row: a network that answers nearly the same to everything could hide any fault in its mean.
     """
 
     def __init__(self, model: Model, held_out: Sequence[Arrays], max_drop: float) -> None:
@@ -77,13 +78,13 @@ class ByAgreement:
         """Compare its outputs with float's."""
         outputs = self._outputs(candidate)
         noise = min(
-            (sqnr_db(self.float[s.name], outputs[s.name]) for s in self.model.outputs if self._counts(s)),
+            (varying_sqnr_db(self.float[s.name], outputs[s.name]) for s in self.model.outputs if self._counts(s)),
             default=math.inf,
         )
         flips = [flip_rate(self.float[s.name], outputs[s.name]) for s in self.model.outputs if decides(s, self.model)]
         rate = max(flips, default=0.0)
         lost = max(
-            100 * 10 ** (-noise / 10) if not math.isnan(noise) else math.inf,
+            100 * 10 ** (-noise / 10),
             100 * rate if rate > self._one_flip() else 0.0,
         )
         text = f"{noise:.1f} dB" + (f", {rate:.1%} of the decisions flip" if flips else "")
@@ -125,6 +126,14 @@ def decides(spec: OutputSpec, model: Model) -> bool:
     """Whether an output looks like a choice among its last dimension: a vector a row, and not an input drawn again."""
     width = spec.dims[-1] if len(spec.dims) > 1 else 1
     return isinstance(width, int) and width > 1 and all(spec.dims[1:] != i.dims[1:] for i in model.inputs)
+
+
+def varying_sqnr_db(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> float:
+    """SQNR of what varies from row to row, in decibels; of the whole where there is but one row, or none varies."""
+    middle = reference.mean(0, keepdims=True)
+    if not np.any(reference - middle):
+        middle = np.zeros_like(middle)
+    return sqnr_db(reference - middle, candidate - middle)
 
 
 def flip_rate(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

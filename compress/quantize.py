@@ -10,13 +10,13 @@ from typing import ClassVar, Literal
 from compress.auto import decide, integer_nodes
 from compress.base import Context, NetworkForm, Note, Outcome
 from compress.calibration import count, gather
-from compress.candidates import Candidate, Maker, calibrate
+from compress.candidates import Candidate, Maker, calibrate, raised
 from compress.layer_rows import layer_rows
 from compress.schemes import Scheme, scheme_for
 from export.device import Device, find_device
 from export.onnx_file import to_bytes
 from export.prepare import fold
-from models.errors import UsageError
+from models.errors import CompressError, UsageError
 from models.records import Model
 
 Mode = Literal["auto", "static", "dynamic", "weights", "fp16"]
@@ -72,6 +72,8 @@ class Quantize:
         prepared = fold(model)
         seen, unseen = gather(prepared, context, self.samples)
         self._check(scheme, device, bool(seen), prepared)
+        if seen and self.mode in ("auto", "static"):
+            prepared = self._raised(prepared)
         needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
         ranges = (
             calibrate(prepared, seen, skip=self.skip, progress=context.progress, everything=scheme.half_computes)
@@ -101,6 +103,15 @@ class Quantize:
                 f"quantize: mode 'static' needs calibration data, and there is none for model {model.name!r}. "
                 "Give --data; without it, --mode dynamic and --mode weights work."
             )
+
+    def _raised(self, model: Model) -> Model:
+        """The model in an opset that has what static int8 needs; auto does without where no converter gets there."""
+        try:
+            return raised(model)
+        except CompressError:
+            if self.mode == "static":
+                raise
+            return model
 
     def _make(self, maker: Maker) -> Candidate:
         if self.mode == "static":

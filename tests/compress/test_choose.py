@@ -7,7 +7,18 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.choose import ByAgreement, Judged, Loss, any_batch, best, decides, flip_rate, one_sample, points
+from compress.choose import (
+    ByAgreement,
+    Judged,
+    Loss,
+    any_batch,
+    best,
+    decides,
+    flip_rate,
+    one_sample,
+    points,
+    varying_sqnr_db,
+)
 from compress.quantize import Quantize
 from export.stopwatch import Comparison
 from models.records import InputSpec, OutputSpec, Score, example
@@ -79,10 +90,18 @@ def test_twenty_decibels_are_one_point_without_labels():
     judge = ByAgreement(model, [{"x": np.ones((4, 8), np.float32)}] * 3, max_drop=1.0)
     same = judge(model)
     assert (same.points, same.keeps) == (0.0, True)
-    judge.float = {name: value * 1.1 for name, value in judge.float.items()}
-    off = judge(model)  # the candidate is a eleventh below: 20.8 dB
-    assert off.sqnr_db == pytest.approx(20 * np.log10(11), abs=1e-3)
-    assert off.points == pytest.approx(100 / 121, rel=1e-3)
+    real = judge.float["h_next"]
+    judge.float = {"h_next": real + 0.01}
+    off = judge(model)  # the candidate lies 0.01 below everywhere
+    noise, signal = 1e-4, np.square(real - real.mean(0)).mean()
+    assert off.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-2)
+    assert off.points == pytest.approx(100 * noise / signal, rel=1e-2)
+
+
+def test_a_large_mean_hides_no_noise():
+    varies, noise = np.array([[1.0], [-1.0]]), np.array([[0.1], [0.1]])
+    assert varying_sqnr_db(1000 + varies, 1000 + varies + noise) == pytest.approx(20.0)
+    assert varying_sqnr_db(np.full((2, 1), 10.0), np.full((2, 1), 11.0)) == pytest.approx(20.0)
 
 
 def test_flipped_decisions_are_counted_where_an_output_decides():
