@@ -1,0 +1,287 @@
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compress.data_argument import calibration_from, is_named, parse_preprocess, task_for, task_from_factory
+from compress.own_arrays import FEWEST_ROWS
+from compress.own_tasks import Measured, Regression, Unlabelled
+from export.session import runner_for
+from export.wrap import Model
+from models import DATA, find
+from models.errors import CompressError, DataError, UsageError
+from models.records import Preprocess
+from models.tasks import Classification, NextToken
+
+CODE = """
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((30, 1, 4, 4), np.float32), rng.integers(0, 3, 30)
+
+def loader():
+    return DataLoader(TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=8)
+
+def named():
+    return [{"x": x[:10], "y": y[:10]}, {"x": x[10:], "y": y[10:]}]
+
+def inputs_alone():
+    yield x[:20]
+    yield x[20:]
+
+def nothing():
+    return []
+
+def uneven():
+    yield x[:4], y[:4]
+    yield x[:4, :, :2], y[:4]
+
+def words():
+    yield np.array(["a"]), y[:1]
+
+def right(outputs, target):
+    return (outputs.argmax(1) == target).astype(float)
+
+def error(outputs, target):
+    return float(np.abs(outputs.argmax(1) - target).mean())
+
+error.higher_is_better = False
+
+def square(outputs, target):
+    return np.zeros((3, 3))
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    return Model(net, inputs=["x:float32[N,1,4,4]"], name="net")
+
+
+@pytest.fixture(scope="module")
+def two():
+    class Two(torch.nn.Module):
+        def forward(self, left, right):
+            return left.sum(1, keepdim=True) * right
+
+    return Model(Two(), inputs=["left:float32[N,T]", "right:float32[N,T]"])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "my_data.py").write_text(CODE)
+    yield tmp_path
+    sys.modules.pop("my_data", None)
+
+
+def images(count=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, 1, 4, 4), np.float32), rng.integers(0, 3, count)
+
+
+def test_arrays_with_labels_are_classes_split_by_the_seed(model):
+    x, y = images()
+    np.savez("d.npz", x=x, y=y)
+    task = task_for("d.npz", model)
+    assert isinstance(task, Classification)
+    parts = [task.train, task.validation, task.test]
+    assert [part.rows for part in parts] == [28, 6, 6]
+    rows = np.concatenate([part.inputs["x"] for part in parts])
+    np.testing.assert_array_equal(np.sort(rows.ravel()), np.sort(x.ravel()))  # each row once
+    for part in parts:  # labels went with their rows
+        for row, label in zip(part.inputs["x"], part.target, strict=True):
+            assert y[np.flatnonzero((x == row).all((1, 2, 3)))[0]] == label
+    again, other = task_for("d.npz", model), task_for("d.npz", model, seed=1)
+    np.testing.assert_array_equal(again.test.inputs["x"], task.test.inputs["x"])
+    assert not np.array_equal(other.test.inputs["x"], task.test.inputs["x"])
+
+
+@pytest.mark.parametrize("count", [FEWEST_ROWS, 4, 7])
+def test_few_rows_still_give_three_splits(model, count):
+    x, y = images(count)
+    np.savez("d.npz", x=x, y=y)
+    task = task_for("d.npz", model)
+    assert task.train.rows + task.validation.rows + task.test.rows == count
+    assert min(task.train.rows, task.validation.rows, task.test.rows) >= 1
+    np.savez("d.npz", x=x[:2], y=y[:2])
+    with pytest.raises(DataError, match="has 2 rows, and at least 3"):
+        task_for("d.npz", model)
+
+
+def test_several_inputs_are_told_by_name_and_share_their_letters(two):
+    left, right = np.ones((9, 5), np.float32), np.full((9, 5), 2, np.float64)
+    np.savez("d.npz", right=right, left=left, y=np.full((9, 5), 10.0))
+    task = task_for("d.npz", two)
+    assert isinstance(task, Regression)
+    assert task.train.inputs["right"].dtype == np.float32  # numpy's own doubles are taken as what they were meant for
+    assert task.score(runner_for(two)).value == 0.0
+    np.savez("d.npz", right=right[:, :4], left=left)
+    with pytest.raises(DataError, match=r"array 'right' is float64\[9, 4\].*float32\[N,T\]"):
+        task_for("d.npz", two)
+    np.savez("d.npz", left=left)
+    with pytest.raises(DataError, match=r"has left\[9, 5\].*takes left:float32\[N,T\], right:float32\[N,T\]"):
+        task_for("d.npz", two)
+
+
+def test_labels_that_numpy_made_floats_are_classes_still(model):
+    x, y = images()
+    np.savez("d.npz", x=x, y=y.astype(np.float64)[:, None])
+    assert isinstance(task_for("d.npz", model), Regression)  # (N, 1) floats may be values
+    np.savez("d.npz", x=x, y=y.astype(np.float64))
+    assert isinstance(task_for("d.npz", model), Classification)
+
+
+def test_tokens_are_labelled_at_every_place():
+    net = torch.nn.Sequential(torch.nn.Embedding(7, 8), torch.nn.Linear(8, 7))
+    model = Model(net, inputs=["input:int64[N,T]"])
+    ids = np.random.default_rng(0).integers(0, 7, (12, 6)).astype(np.int32)
+    np.savez("d.npz", input=ids[:, :-1], y=ids[:, 1:])
+    task = task_for("d.npz", model)
+    assert isinstance(task, NextToken) and task.train.inputs["input"].dtype == np.int64
+    assert task.score(runner_for(model)).unit.startswith("bits")
+
+
+def test_arrays_without_labels_are_judged_by_agreement(model):
+    np.save("d.npy", images()[0])
+    task = task_for("d.npy", model)
+    assert isinstance(task, Unlabelled) and task.decides
+    score = task.score(runner_for(model))
+    assert (score.value, score.n, score.unit) == (1.0, 6, "agreement")
+    ruined = task.score(lambda arrays: {"y": -runner_for(model)(arrays)["y"]})
+    assert ruined.value == 0.0 and ruined.low <= ruined.value <= ruined.high
+    assert all(target is None for _, target in task.train)
+    with pytest.raises(DataError, match="nothing but a teacher"):
+        task.loss({}, None)
+
+
+def test_agreement_of_values_is_the_share_of_their_power():
+    model = Model(torch.nn.Flatten(), inputs=["x:float32[N,1,4,4]"])
+    np.save("d.npy", images()[0])
+    task = replace(task_for("d.npy", model), decides=False)
+    same = runner_for(model)
+    assert task.score(same).value == 1.0
+    off = task.score(lambda arrays: {"y": 0.9 * same(arrays)["y"]})  # an error of a tenth has a hundredth of the power
+    assert off.value == pytest.approx(0.99, abs=1e-6)
+    assert task.score(lambda arrays: {"y": np.nan * same(arrays)["y"]}).value == 0.0
+
+
+def test_digits_come_as_images_or_as_rows():
+    wide = Model(torch.nn.Linear(64, 10), inputs=["x:float32[N,64]"])
+    tall = Model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), inputs=["x:float32[N,1,8,8]"])
+    for model, shape in ((wide, (64,)), (tall, (1, 8, 8)), (None, (1, 8, 8))):
+        task = task_for("digits", model)
+        inputs, _ = next(iter(task.train))
+        assert next(iter(inputs.values())).shape[1:] == shape
+    assert task.labels == tuple("0123456789") and is_named("digits") and not is_named("d.npz")
+
+
+def test_every_named_set_is_named_and_its_arrays_are_those_of_the_model():
+    assert DATA and all(is_named(name) for name in DATA)
+    entry = find("gru-fsdd")
+    model = Model(entry.tiny(), inputs=entry.inputs, outputs=entry.outputs)
+    inputs, _ = next(iter(task_for("fsdd", model).train))
+    assert set(inputs) == {"x"}
+    with pytest.raises(UsageError, match=r"named 'fsd'\. Did you mean 'fsdd'"):
+        task_for("fsd", model)
+
+
+@pytest.mark.parametrize("layout", ["classes", "flat"])
+def test_a_folder_of_images_becomes_what_the_network_takes(folder, layout):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 5, 2))
+    how = Preprocess(resize=(6, 5), layout="NCHW", mean=(10.0, 20.0, 30.0), scale=(0.5,))
+    model = replace(Model(net, inputs=["input:float32[N,3,6,5]"]), preprocess=how)
+    for number, name in enumerate(["cat", "dog"] * 4):
+        place = folder / "pictures" / (name if layout == "classes" else "")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (10, 12), (100, 120, 140 if name == "cat" else 40)).save(place / f"{number}.png")
+    task = task_for("pictures", model)
+    inputs, target = next(iter(task.train))
+    assert inputs["input"].shape[1:] == (3, 6, 5)
+    np.testing.assert_allclose(inputs["input"][:, :2].mean((0, 2, 3)), [(100 - 10) / 2, (120 - 20) / 2])
+    if layout == "flat":
+        assert target is None and isinstance(task, Unlabelled)
+        return
+    assert task.labels == ("cat", "dog")
+    np.testing.assert_allclose(inputs["input"][:, 2, 0, 0], np.where(target == 0, (140 - 30) / 2, (40 - 30) / 2))
+
+
+def test_a_folder_of_images_is_refused_without_a_preprocess(folder, model):
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"does not say how.*--preprocess"):
+        task_for("pictures", model)
+    with pytest.raises(DataError, match=r"image 'pictures/broken\.png' cannot be read"):
+        task_for("pictures", model, preprocess=parse_preprocess("scale=0.01,mean=3"))
+
+
+def test_a_preprocess_is_read_from_its_text():
+    made = parse_preprocess("resize=32x24,layout=NHWC,mean=1:2:3,scale=0.5")
+    assert made == Preprocess(resize=(32, 24), layout="NHWC", mean=(1.0, 2.0, 3.0), scale=(0.5,))
+    for wrong in ("resize=32", "layout=CHW", "mean=a", "size=3", ""):
+        with pytest.raises(UsageError, match="is none of resize"):
+            parse_preprocess(wrong)
+
+
+@pytest.mark.parametrize("name", ["loader", "named"])
+def test_a_loader_of_the_users_is_read_once_and_split(model, name):
+    task = task_for(f"my_data:{name}", model)
+    assert isinstance(task, Classification)
+    assert task.train.rows + task.validation.rows + task.test.rows == 30
+
+
+def test_a_generator_of_inputs_alone_is_unlabelled(model):
+    assert isinstance(task_for("my_data:inputs_alone", model), Unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nothing", "has no rows: it yields no batch"),
+        ("uneven", r"rows of 'x' were float32\[1, 4, 4\], and then float32\[1, 2, 4\].*--task"),
+        ("words", "is <U1"),
+        ("x", "'x'|rows"),
+        ("loder", r"has no 'loder'\. Did you mean 'loader'"),
+    ],
+)
+def test_what_a_loader_yields_must_be_understood(model, name, said):
+    with pytest.raises(CompressError, match=said):
+        task_for(f"my_data:{name}", model)
+
+
+def test_a_metric_of_the_users_scores_with_an_interval(model):
+    task = task_for("my_data:loader", model, metric="my_data:right")
+    plain = task_for("my_data:loader", model)
+    assert isinstance(task, Measured)
+    score, wanted = task.score(runner_for(model)), plain.score(runner_for(model))
+    assert score.value == pytest.approx(wanted.value) and score.unit == "my_data:right"
+    assert score.low <= score.value <= score.high and score.n == wanted.n
+    lower = task_for("my_data:loader", model, metric="my_data:error").score(runner_for(model))
+    assert not lower.higher_is_better
+    with pytest.raises(DataError, match=r"shape \(3, 3\) for a batch of"):
+        task_for("my_data:loader", model, metric="my_data:square").score(runner_for(model))
+
+
+def test_a_task_of_the_users_must_be_one():
+    with pytest.raises(UsageError, match=r"gives a list without train, validation, test, loss, score"):
+        task_from_factory("my_data:nothing")
+
+
+def test_calibration_is_the_train_split_mixed_and_not_augmented():
+    entry = find("cnn-fsdd")
+    task = entry.task(batch_size=32)
+    found = calibration_from(task)
+    first, again = next(iter(found))["x"], next(iter(found))["x"]
+    np.testing.assert_array_equal(first, again)
+    rows = {row.tobytes() for row in task.train.inputs["x"]}
+    assert all(row.tobytes() in rows for row in first)
+    assert not np.array_equal(first, task.train.inputs["x"][:32])
