@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx
@@ -119,14 +119,12 @@ class Emitter:
         same = _same(node)
         if same is not None:
             return self._use(same)
-        if node.target is operator.getitem and node.args[0].target is torch.ops.compress.recurrent.default:
-            return self._state(node)
-        if (
-            node.target is operator.getitem
-            and node.args[0] in self.placement.paths
-            and self.placement.calls[node.args[0]].first
-        ):
-            return self.values[node.args[0]] if node.args[1] == 0 else None
+        if node.target is operator.getitem and node.args[0] in self.placement.paths:
+            of: Any = node.args[0]
+            if of.target is torch.ops.compress.recurrent.default:
+                return self._state(node)
+            if self.placement.calls[of].first:
+                return self.values[of] if node.args[1] == 0 else None
         if self._is_unused(node):
             return None
         target, args, kwargs = _plain(node)
@@ -148,13 +146,14 @@ class Emitter:
         if node in self.placement.calls:
             args = self._mapped(self.placement.calls[node].arguments)
         else:  # the recurrent leaf: x, its states, its name, ...
-            x, state = self._use(node.args[0]), self._mapped(tuple(node.args[1]))
-            args = (x, *((state if node.args[3] == 2 else state[0],) if state else ()))
+            given: Any = node.args
+            x, state = self._use(given[0]), self._mapped(tuple(given[1]))
+            args = (x, *((state if given[3] == 2 else state[0],) if state else ()))
         return self._node("call_module", path, args, name=path.replace(".", "_"), layer=layer_name(node))
 
     def _state(self, node: fx.Node) -> fx.Node:
         """Element i of the recurrent leaf's list (sequence, h, c) from what nn.LSTM and nn.GRU give."""
-        leaf, i = node.args
+        leaf, i = cast(tuple[fx.Node, int], node.args)
         got, layer = self.values[leaf], layer_name(leaf)
         if i and leaf.args[3] == 2:
             got = self._node("call_function", operator.getitem, (got, 1), name=f"{got.name}_states", layer=layer)
@@ -162,22 +161,16 @@ class Emitter:
         return self._node("call_function", operator.getitem, (got, i), name=node.name, layer=layer)
 
 
-def _same(node: fx.Node) -> fx.Node | None:
-    """The argument that an operation hands on as it is, layout in memory aside; views are written as reshapes."""
-    target, args = node.target, node.args
+def _same(node: fx.Node) -> Any:
+    """The node that an operation hands on as it is, layout in memory aside; None where it does something."""
+    target, args = node.target, cast(tuple[Any, ...], node.args)
     if target in _SAME:
         return args[0]
     if target in (_ATEN.detach.default, _ATEN.detach_.default) and args[0].target in _SAME:
         return args[0]
-    if target is _ATEN.slice.Tensor and len(args) >= 4 and args[2] == 0 and args[3] == _END and args[4:] in ((), (1,)):
+    if target is _ATEN.slice.Tensor and args[2:] in ((0, _END), (0, _END, 1)):
         return args[0]
-    if (
-        target is _ATEN.slice_scatter.default
-        and len(args) >= 5
-        and args[3] == 0
-        and args[4] == _END
-        and args[5:] in ((), (1,))
-    ):
+    if target is _ATEN.slice_scatter.default and args[3:] in ((0, _END), (0, _END, 1)):
         return args[1]
     if target is torch.ops.compress.dropout.default and args[1] == 0:
         return args[0]
@@ -198,7 +191,7 @@ def _plain(node: fx.Node) -> tuple[Any, Any, Any]:
     if node.target in _RESHAPES:
         return _ATEN.reshape.default, node.args, node.kwargs
     if node.target is _ATEN.copy.default:  # which torch cannot differentiate
-        into, value = node.args[:2]
+        into, value = cast(tuple[fx.Node, fx.Node], node.args[:2])
         if into.meta["val"].dtype == value.meta["val"].dtype:
             return _ATEN.expand_as.default, (value, into), {}
     if node.target in _PYTHONS:

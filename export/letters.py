@@ -37,7 +37,7 @@ def variations(
     """
     letters = letters_of(inputs)
     base = {letter: sizes[letter] for letter in letters}
-    runs = [(base, run(base))]
+    runs: list[tuple[Mapping[str, int], T]] = [(base, run(base))]
     for letter in letters:
         runs += _others(letter, base, inputs, run)
     return runs

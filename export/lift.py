@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from export.callee import Callee, watched
 from export.emit import Emitter, without_checks
 from export.layers import put
 from export.letters import letters_of, not_free, variations
-from export.lifted import MAIN, Lifted, annotate, evaluating, tensors
+from export.lifted import MAIN, Lifted, annotate, evaluating, outputs_of, tensors
 from export.placement import Placement
 from export.program import drop_hooks, own_copy, remove_parametrizations, traced
 from models.errors import LiftError
@@ -135,7 +136,7 @@ def _rebuilt(module: nn.Module, callees: Mapping[str, Callee], sizes: Mapping[st
     return network.eval()
 
 
-def _traced(callee: Callee, sizes: Mapping[str, int]):  # type: ignore[no-untyped-def]
+def _traced(callee: Callee, sizes: Mapping[str, int]) -> ExportedProgram:
     """Trace; where a letter turned out fixed at its size, once more at another, since that size may be special."""
     try:
         return traced(callee, sizes)
@@ -217,7 +218,7 @@ def _outputs(network: Lifted, form: str, names: Sequence[str], wanted: Form) -> 
     if wanted.outputs:
         names = _chosen([spec.name for spec in wanted.outputs], tuple(names))
     names = [f"{name}_out" if name in taken else name for name in names]
-    nodes = network.graphs[form].output_node().args[0]
+    nodes = outputs_of(network.graphs[form])
     return tuple(
         OutputSpec(name=name, dtype=node.meta["dtype"], dims=node.meta["shape"])
         for name, node in zip(names, nodes, strict=True)

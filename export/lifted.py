@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -104,6 +105,11 @@ class Lifted(nn.Module):
         return view
 
 
+def outputs_of(graph: fx.Graph) -> tuple[fx.Node, ...]:
+    """The nodes whose values a graph gives, in order."""
+    return cast(tuple[fx.Node, ...], graph.output_node().args[0])
+
+
 def device_of(module: nn.Module) -> torch.device:
     """Where a module's weights are; the CPU for one without any."""
     for tensor in (*module.parameters(), *module.buffers()):
@@ -153,7 +159,7 @@ def annotate(
         graph_inputs = [node for node in lifted.graphs[name].nodes if node.op == "placeholder"]
         if len(graph_inputs) != len(specs):
             raise LiftError(f"annotate: form '{name}' takes {len(graph_inputs)} inputs, {len(specs)} were described.")
-        runs = variations(specs, sizes, lambda tried, n=name, s=specs: _shapes(lifted, n, s, tried))
+        runs = variations(specs, sizes, partial(_shapes, lifted, name, specs))
         for node in lifted.graphs[name].nodes:
             node.meta["shape"] = as_dims([(tried, shapes[node][0]) for tried, shapes in runs])
             node.meta["dtype"] = runs[0][1][node][1]

@@ -88,7 +88,7 @@ def _dims(value: Any) -> tuple[int | str, ...]:
 
 
 def _preprocess(data: dict[str, Any]) -> Preprocess:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     return Preprocess(**{**fields, "mfcc": Mfcc(**fields["mfcc"]) if fields.get("mfcc") else None})
 
 

@@ -131,6 +131,6 @@ def shared_pieces(weights: Iterable[dict[str, Source]], uses: Iterable[tuple[Sou
             bad.add(ident)
             continue
         together = torch.cat([c.flatten() for c in cells if c is not None])
-        if together.unique().numel() != together.numel():
+        if int(together.bincount().max()) > 1:
             bad.add(ident)
     return bad

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -80,7 +80,8 @@ def remove_parametrizations(module: nn.Module) -> None:
             if not isinstance(value, nn.Parameter):  # every original was frozen
                 delattr(layer, name)
                 layer.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
-        for key, hook in list(layer._forward_pre_hooks.items()):
+        hooks: list[tuple[int, Any]] = list(layer._forward_pre_hooks.items())
+        for key, hook in hooks:
             name = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
             if type(hook).__module__.startswith("torch.nn.utils.") and callable(getattr(hook, "remove", None)):
                 with torch.no_grad():
@@ -179,15 +180,15 @@ def _inline(module: fx.GraphModule) -> None:
     for node in list(graph.nodes):
         if node.target not in _REGIONS:
             continue
-        place = _REGIONS[node.target]
-        inner = getattr(module, node.args[place].target)
+        place, args = _REGIONS[node.target], cast(tuple[Any, ...], node.args)
+        inner = getattr(module, args[place].target)
         _inline(inner)
-        given = node.args[place + 1 :]
+        given = args[place + 1 :]
         values = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), given, strict=True))
         with graph.inserting_before(node):
             found = graph.graph_copy(inner.graph, values)
         for user in list(node.users):
-            user.replace_all_uses_with(found[user.args[1]])
+            user.replace_all_uses_with(cast(Any, found)[user.args[1]])
             graph.erase_node(user)
         graph.erase_node(node)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from export.inputs import parse_input
 from export.lift import lift
-from export.lifted import MAIN, Lifted
+from export.lifted import MAIN, Lifted, outputs_of
 from models import WEIGHTS, records
 from models.errors import ModelFileError, UsageError
 from models.records import Arrays, Dims, Entry, Form, InputSpec, OutputSpec, Preprocess
@@ -84,7 +84,7 @@ class Model(records.Model):
 def _own_outputs(network: Any) -> tuple[OutputSpec, ...]:
     if not isinstance(network, Lifted):
         return ()
-    nodes = network.graphs[MAIN].output_node().args[0]
+    nodes = outputs_of(network.graphs[MAIN])
     names = ["y"] if len(nodes) == 1 else [f"output_{i}" for i in range(len(nodes))]
     return tuple(
         OutputSpec(name=name, dtype=node.meta["dtype"], dims=node.meta["shape"])
