@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.benchmark import Benchmark, BenchmarkResult, benchmark
+from benchmarks.benchmark import benchmark
+from benchmarks.record import Benchmark, BenchmarkResult
 from benchmarks.report import write_report
 from benchmarks.run_folder import write_run
 from compress.call import Call

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benchmark import BenchmarkResult, benchmark
+from benchmarks.benchmark import benchmark
 from benchmarks.flips import Flips, find_flips
+from benchmarks.record import BenchmarkResult
 from benchmarks.report import write_report
 from compress.base import Progress
 from compress.console import plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from export.files import check_output
 from models.errors import UsageError
@@ -55,7 +56,8 @@ def shipped(model: Model, *, opset: int | None = None) -> Model:
         UsageError: the opset asked is not the one that an ONNX network has.
     """
     if model.is_onnx:
-        has = model.network.opset_imports.get("", opset)  # type: ignore[union-attr]
+        network: Any = model.network
+        has = network.opset_imports.get("", opset)
         if opset not in (None, has):
             raise UsageError(f"export: opset {opset} asked of {model.name!r}, which is ONNX of opset {has} already.")
     else:
