@@ -96,7 +96,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("models", nargs="*", choices=[*ZOO, []], help="all when none is named")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     given = parser.parse_args(args)
-    document = json.loads(given.output.read_text()) if given.output.exists() else {"schema": 1, "models": {}}
+    document: dict[str, Any] = {"schema": 1, "models": {}}
+    if given.output.exists():
+        document = json.loads(given.output.read_text())
     for name in given.models or ZOO:
         found = measure(name) | {
             "command": f"python benchmarks/first_path.py {name}",

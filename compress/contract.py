@@ -29,7 +29,7 @@ from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.session import runner_for
 from export.to_onnx import to_onnx
-from models.records import Arrays, Model, Runner, example, sizes_of
+from models.records import Arrays, Form, Model, Runner, example, sizes_of
 
 FLOOR_DB = 8.0  # for passes that change no structure; one that changes more, and must, has a `floor_db` of its own
 RUIN_MARGIN_DB = 3.0  # how much nearer to the original than a ruin a pass must be that cuts or trains
@@ -95,7 +95,8 @@ def keeps_the_signature(case: Case) -> None:
     new, old = case.outcome.model, case.model
     if list(new.forms) != list(old.forms):
         raise _broken(case, "keeps_the_signature", f"forms were {list(old.forms)} and are {list(new.forms)}")
-    pairs = [("main", new, old), *((name, new.forms[name], old.forms[name]) for name in old.forms)]
+    pairs: list[tuple[str, Model | Form, Model | Form]] = [("main", new, old)]
+    pairs += [(name, new.forms[name], old.forms[name]) for name in old.forms]
     for form, after, before in pairs:
         states = {spec.name for spec in before.inputs if spec.state_of} | {spec.state_of for spec in before.inputs}
         for kind in ("inputs", "outputs"):
