@@ -7,6 +7,7 @@ custom operators and bodies of loops included. Imports no torch.
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,8 @@ _SETTINGS = {
 def is_weight(value: ir.Value, user: ir.Node, place: int) -> bool:
     """Whether a constant holds learned numbers: floats, 8-bit integers, the 32-bit bias beside them; no scalars."""
     tensor = value.const_value
+    if re.fullmatch(r"c\d+", value.name or ""):  # our exports name what is no weight of the user's so
+        return False
     if tensor is None or tensor.size < 2 or place in _SETTINGS.get(user.op_type, ()):
         return False
     if tensor.dtype in (ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING):

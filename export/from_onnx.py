@@ -30,7 +30,7 @@ from torch import nn
 from export.lift import lift
 from export.observe import observe
 from export.onnx_arrangement import ARRANGEMENT
-from export.onnx_builder import Builder, clean, constant
+from export.onnx_builder import Builder, clean, constant, owner_of
 from export.onnx_elementwise import ELEMENTWISE
 from export.onnx_host import HOST
 from export.onnx_layers import LAYERS, bias_behind
@@ -157,12 +157,7 @@ class Interpreter(nn.Module):
         if array.size < 2 or (not floating and array.size <= _TENSOR_SIZE):
             return None
         parameter = self.builder.parameters.get((name, ""))
-        *owners, last = clean(name).split(".")
-        owner: nn.Module = self
-        for part in owners:
-            if part not in owner._modules:
-                owner.add_module(part, nn.Module())
-            owner = owner.get_submodule(part)
+        owner, owners, last = owner_of(self, clean(name))
         while hasattr(owner, last):
             last += "_"
         if parameter is not None or (floating and "." in name and np.isfinite(array).all()):

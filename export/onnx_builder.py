@@ -54,18 +54,26 @@ class Builder:
 
 def put(root: nn.Module, path: str, module: nn.Module) -> str:
     """Place a module under a dotted name, with a number behind it where the name is taken; gives the name."""
-    parts = path.split(".")
-    owner = root
-    for part in parts[:-1]:
-        if part not in owner._modules:
-            owner.add_module(part, nn.Module())
-        owner = owner.get_submodule(part)
-    name, count = parts[-1], 0
+    owner, owners, last = owner_of(root, path)
+    name, count = last, 0
     while hasattr(owner, name):
         count += 1
-        name = f"{parts[-1]}_{count}"
+        name = f"{last}_{count}"
     owner.add_module(name, module)
-    return ".".join([*parts[:-1], name])
+    return ".".join([*owners, name])
+
+
+def owner_of(root: nn.Module, path: str) -> tuple[nn.Module, list[str], str]:
+    """The module that shall hold what a dotted name names, made where it is not there; its path; the last part."""
+    *owners, last = path.split(".")
+    owner = root
+    for i, part in enumerate(owners):
+        while hasattr(owner, part) and part not in owner._modules:
+            part += "_"
+        if part not in owner._modules:
+            owner.add_module(part, nn.Module())
+        owner, owners[i] = owner.get_submodule(part), part
+    return owner, owners, last
 
 
 def name_for(node: ir.Node, weights: Sequence[ir.Value | None]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -137,7 +138,7 @@ def _is_inf(call: Call, x: Any) -> Tensor:
 
 
 def _power(call: Call, a: Any, b: Any) -> Any:
-    found = _binary(torch.pow)(call, a, b)
+    found = _binary(operator.pow)(call, a, b)
     return found.to(a.dtype) if isinstance(a, Tensor) else found
 
 
@@ -193,9 +194,9 @@ def _mean_variance(call: Call, x: Any) -> Tensor:
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    "Add": _binary(torch.add),
-    "Sub": _binary(torch.sub),
-    "Mul": _binary(torch.mul),
+    "Add": _binary(operator.add),
+    "Sub": _binary(operator.sub),
+    "Mul": _binary(operator.mul),
     "Div": _binary(_divide),
     "Pow": _power,
     "Mod": _modulo,

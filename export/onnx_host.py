@@ -70,7 +70,7 @@ def _cast(call: Call, x: Host) -> Host:
 
 
 def _gather(call: Call, x: Host, indices: Host) -> Host:
-    return np.take(x, indices.astype(np.int64), axis=call.get("axis", 0))
+    return _tidy(np.take(x, indices.astype(np.int64), axis=call.get("axis", 0)))
 
 
 def _concat(call: Call, *parts: Host) -> Host:

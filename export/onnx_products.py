@@ -36,6 +36,15 @@ def _layer_norm(call: Call, x: Any, scale: Any, bias: Any = None) -> Tensor:
     return found if bias is None else found + tensor(bias)
 
 
+def _batch_norm(call: Call, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Tensor:
+    """With statistics or a scale that are computed; constant ones make an nn.BatchNorm."""
+    if call.get("training_mode", 0) or call.outputs > 1:
+        raise call.refuse("is in training mode. Export the network after .eval()")
+    x = tensor(x)
+    scale, bias, mean, variance = (tensor(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (scale, bias, mean, variance))
+    return (x - mean) * (scale / torch.sqrt(variance + call.get("epsilon", 1e-5))) + bias
+
+
 def _rms_norm(call: Call, x: Any, scale: Any) -> Tensor:
     x = tensor(x)
     return F.rms_norm(x, x.shape[call.get("axis", -1) % x.dim() :], eps=call.get("epsilon", 1e-5)) * tensor(scale)
@@ -91,6 +100,7 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
     "Gemm": _gemm,
     "Einsum": _einsum,
     "Attention": _attention,
+    "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
     "GroupNormalization": _group_norm,

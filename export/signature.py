@@ -13,8 +13,8 @@ from models.records import Dims, InputSpec, Model, OutputSpec, example, sizes_of
 def signature(network: ir.Model, source: str) -> tuple[tuple[InputSpec, ...], tuple[OutputSpec, ...]]:
     """Inputs (without the initializers that old files list among them) and outputs of a graph, in order.
 
-    A dimension's own name stays its letter. Nameless free dimensions get letters: one and the same for every leading
-    one, which is taken to be the batch, and one each for all others. An output without a shape is given the one that
+    A dimension's own name stays its letter. Nameless free dimensions get letters: the first input's leading letter
+    for every leading one, which is taken to be the batch, and one each for all others. An output without a shape is given the one that
     two runs show.
 
     Args:
@@ -28,7 +28,8 @@ def signature(network: ir.Model, source: str) -> tuple[tuple[InputSpec, ...], tu
     taken = [value for value in graph.inputs if value.name not in graph.initializers]
     if not taken:
         raise ModelFileError(f"{source!r} takes no input: it computes a constant, and there is nothing to compress.")
-    letters = _Letters(_named(taken) | _named(graph.outputs))
+    leading = [str(v.shape[0].value) for v in taken if v.shape and getattr(v.shape[0], "value", None)]
+    letters = _Letters(_named(taken) | _named(graph.outputs), leading[0] if leading else "")
     inputs = []
     for value in taken:
         dtype = _dtype(value, "input", source)
@@ -58,8 +59,8 @@ def numpy_name(dtype: ir.DataType | None) -> str | None:
 class _Letters:
     """Names for nameless dimensions, none of them in use already."""
 
-    def __init__(self, used: set[str]) -> None:
-        self.batch = "N" if "N" not in used else "batch_"
+    def __init__(self, used: set[str], leading: str) -> None:
+        self.batch = leading or ("N" if "N" not in used else "batch_")
         self.free = (name for i in range(1, 1 << 30) if (name := f"d{i}") not in used)
 
     def of(self, shape: Any) -> Dims:

@@ -1,0 +1,139 @@
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import compress  # noqa: F401
+from export.session import (
+    PROVIDERS,
+    check_arrays,
+    in_form,
+    initial_state,
+    onnx_runner,
+    optimized_graph,
+    profile,
+    runner_for,
+    session,
+    stream,
+)
+from models.errors import CompressError, DataError, DeviceError
+from models.records import InputSpec, Model, OutputSpec
+
+X = InputSpec(name="x", dtype="float32", dims=("N", 4))
+STATE = InputSpec(name="sum_in", dtype="float32", dims=("N", 4), state_of="sum_out", initial=2.0)
+
+
+def model(nodes, inputs, outputs, constants=()) -> Model:
+    info = [helper.make_tensor_value_info(s.name, TensorProto.FLOAT, list(s.dims)) for s in (*inputs, *outputs)]
+    graph = helper.make_graph(nodes, "g", info[: len(inputs)], info[len(inputs) :], list(constants))
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return Model(ir.from_proto(proto), tuple(inputs), tuple(outputs), name="net")
+
+
+@pytest.fixture
+def adder() -> Model:
+    """A streaming model whose state is the sum of all it has seen."""
+    node = helper.make_node("Add", ["x", "sum_in"], ["sum_out"], name="add")
+    return model([node], [X, STATE], [OutputSpec(name="sum_out", dtype="float32", dims=("N", 4))])
+
+
+@pytest.fixture
+def two_layers() -> Model:
+    rng = np.random.default_rng(0)
+    constants = [
+        numpy_helper.from_array(rng.standard_normal((8, 4, 3, 3)).astype(np.float32), "conv.weight"),
+        numpy_helper.from_array(np.zeros(8, np.float32), "conv.bias"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["v0"], name="conv/Conv"),
+        helper.make_node("Relu", ["v0"], ["y"], name="Relu"),
+    ]
+    spec = InputSpec(name="x", dtype="float32", dims=("N", 4, 8, 8))
+    return model(nodes, [spec], [OutputSpec(name="y", dtype="float32", dims=("N", 8, 6, 6))], constants)
+
+
+def test_a_stream_feeds_outputs_back_from_the_initial_state(adder):
+    ones = np.ones((3, 4), np.float32)
+    sums = [out["sum_out"][0, 0] for out in stream(onnx_runner(adder), adder.inputs, [{"x": ones}] * 3)]
+    assert sums == [3.0, 4.0, 5.0]
+
+
+def test_a_batch_that_brings_its_state_begins_anew(adder):
+    ones = np.ones((1, 4), np.float32)
+    batches = [{"x": ones}, {"x": ones, "sum_in": 10 * ones}, {"x": ones}]
+    assert [o["sum_out"][0, 0] for o in stream(onnx_runner(adder), adder.inputs, batches)] == [3.0, 11.0, 12.0]
+
+
+def test_states_begin_as_large_as_the_batch():
+    assert initial_state([X, STATE], {"x": np.zeros((5, 4), np.float32)})["sum_in"].shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({}, "takes an input 'x', and the data hold nothing"),
+        ({"y": np.zeros((1, 4), np.float32)}, "the data hold 'y'"),
+        ({"x": np.zeros((1, 4))}, r"astype\('float32'\)"),
+        ({"x": np.zeros(4, np.float32)}, r"shape \[4\]"),
+        ({"x": np.zeros((1, 5), np.float32)}, r"float32\[N,4\].*shape \[1, 5\]"),
+        ({"x": np.zeros((1, 4), np.float32), "z": np.zeros(1)}, "takes no input 'z'"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(arrays, says):
+    with pytest.raises(DataError, match=says):
+        check_arrays([X], arrays, "net")
+
+
+def test_one_letter_has_one_size():
+    arrays = {"x": np.zeros((2, 4), np.float32), "sum_in": np.zeros((3, 4), np.float32)}
+    with pytest.raises(DataError, match="'N' is 2 in 'x' already"):
+        check_arrays([X, STATE], arrays)
+
+
+def test_a_runner_refuses_what_does_not_fit(adder):
+    with pytest.raises(DataError, match="'sum_in'"):
+        onnx_runner(adder)({"x": np.zeros((1, 4), np.float32)})
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_an_absent_provider_is_never_the_cpu(adder, provider, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match=r"pip install 'compress-nn\[cuda\]'") as raised:
+        onnx_runner(adder, provider=provider)
+    assert PROVIDERS[provider] in str(raised.value)
+
+
+def test_an_unknown_provider_is_named(adder):
+    with pytest.raises(DeviceError, match="no provider 'tpu'"):
+        session(adder, provider="tpu")
+
+
+def test_a_graph_the_runtime_refuses_is_one_sentence():
+    bad = model(
+        [helper.make_node("Nonsense", ["x"], ["y"], name="n")],
+        [X],
+        [OutputSpec(name="y", dtype="float32", dims=("N", 4))],
+    )
+    with pytest.raises(CompressError, match=r"does not take model 'net'.*Nonsense"):
+        session(bad)
+
+
+def test_an_unknown_form_is_named(adder):
+    assert in_form(adder, "main") is adder
+    with pytest.raises(CompressError, match="no form 'step'; it has main"):
+        runner_for(adder, form="step")
+
+
+def test_a_fused_node_is_profiled_under_the_name_it_began_with(two_layers):
+    times = profile(two_layers, {"x": np.zeros((1, 4, 8, 8), np.float32)}, runs=3)
+    conv = next(t for t in times if t.op == "Conv")
+    assert conv.node == "conv/Conv"
+    assert conv.provider == "CPUExecutionProvider"
+    assert conv.microseconds >= 0
+
+
+def test_the_optimized_graph_is_counted(two_layers):
+    assert optimized_graph(two_layers)["Conv"] == 1
+    assert "Relu" not in optimized_graph(two_layers)
