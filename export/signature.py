@@ -13,9 +13,9 @@ from models.records import Dims, InputSpec, Model, OutputSpec, example, sizes_of
 def signature(network: ir.Model, source: str) -> tuple[tuple[InputSpec, ...], tuple[OutputSpec, ...]]:
     """Inputs (without the initializers that old files list among them) and outputs of a graph, in order.
 
-    A dimension's own name stays its letter. Nameless free dimensions get letters: the first input's leading letter
-    for every leading one, which is taken to be the batch, and one each for all others. An output without a shape is given the one that
-    two runs show.
+    A dimension's own name stays its letter. Nameless free dimensions get letters: a leading one, which is taken to be
+    the batch, that of the first input's leading dimension, and one each for all others. An output without a shape is
+    given the one that two runs show.
 
     Args:
         network: the graph.

@@ -59,7 +59,7 @@ def test_nameless_dimensions_get_letters(tmp_path):
     path = tmp_path / "free.onnx"
     path.write_bytes(proto(dims=(None, 2), out=(-1, 3)).SerializeToString())
     model = read(path)
-    assert model.inputs[0].dims == model.outputs[0].dims == ("N", 2)
+    assert [s.dims for s in (*model.inputs, *model.outputs)] == [("N", 2), ("N", 3)]
 
 
 def test_an_output_without_a_shape_is_run_to_see_it(tmp_path):
@@ -89,7 +89,8 @@ def test_everything_that_travels_comes_back(file, tmp_path):
     state = (InputSpec(name="x", dtype="float32", dims=("N", 2), state_of="y", initial=0.5, high=7),)
     model = Model(
         source.network, state, source.outputs, labels=("yes", "nö"), preprocess=Preprocess(mean=(1.0,), mfcc=mfcc),
-        history=({"pass": "prune", "settings": {"ratio": 0.5, "skip": ["a"]}},), typical={"N": 4}, name="kws", data="fsdd",
+        history=({"pass": "prune", "settings": {"ratio": 0.5, "skip": ["a"]}},), typical={"N": 4}, name="kws",
+        data="fsdd",
         sample={"x": np.ones((3, 2), np.float32)},
     )  # fmt: skip
     write(model, tmp_path / "out.onnx")
@@ -123,7 +124,7 @@ def test_further_forms_lie_beside_and_come_back(file, tmp_path):
         (b"hello, I am a text\n" * 9, "no ONNX file"),
         (random.Random(0).randbytes(4000), "no ONNX file"),
         (proto().SerializeToString()[:-20], "cut off"),
-        (proto().SerializeToString()[:3], "only its beginning"),
+        (proto().SerializeToString()[:2], "only its beginning"),
         (proto(opset=8).SerializeToString(), "opset 8"),
     ],
 )

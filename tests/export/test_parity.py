@@ -106,7 +106,7 @@ def renamed(**changes):
         (product(inputs=renamed(name="z")), "inputs of the reference are 'x', the candidate's 'z'"),
         (product(inputs=renamed(dims=("N", 16, 4))), "'T' is no longer free"),
         (product(inputs=renamed(dims=("N", "T", "C"))), r"float32\[N,T,4\]"),
-        (product(outputs=(OutputSpec(name="q", dtype="float32", dims=("N", "T", 4)),)), "outputs of the reference are 'y'"),
+        (product(outputs=(OutputSpec(name="q", dtype="float32", dims=("N", "T", 4)),)), "the reference are 'y'"),
         (Model(product().network, renamed(dtype="float16"), (Y,)), "float16"),
     ],
 )  # fmt: skip
