@@ -71,13 +71,14 @@ class Transformer(nn.Module):
         super().__init__()
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(context, width)
+        self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, activation, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits of the next character, at every position."""
-        x = self.token(ids) + self.position(torch.arange(ids.shape[1], device=ids.device))
+        x = self.dropout(self.token(ids) + self.position(torch.arange(ids.shape[1], device=ids.device)))
         for block in self.blocks:
             x = block(x)
         logits: torch.Tensor = self.head(self.norm(x))
@@ -93,7 +94,7 @@ def build(
     context: int = 128,
     activation: Activation = "gelu",
     initialization: Initialization = "xavier",
-    dropout: float = 0.0,
+    dropout: float = 0.1,
 ) -> nn.Module:
     """The Transformer with random weights; embeddings start normal with deviation 0.02, as in GPT-2."""
     network = Transformer(
@@ -132,6 +133,6 @@ ENTRY = Entry(
     paper="Transformer, Vaswani et al. 2017 (arXiv:1706.03762), as a decoder alone with the normalization first, as in "
     "GPT-2; query, key and value are layers of their own, the last layer has a bias and shares no weights",
     licence="MIT (tinyshakespeare as packaged by A. Karpathy; the text is in the public domain)",
-    training=Training(learning_rate=3e-3, batch_size=32, epochs=3),
+    training=Training(learning_rate=2e-3, weight_decay=0.1, batch_size=8, epochs=2, average=0.999),
     typical={"N": 1, "T": 128},
 )
