@@ -37,7 +37,7 @@ def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
         return None
     pairs = []
     for user, position in weight.uses():
-        same_bias = (user.inputs[2] if len(user.inputs) > 2 else None) is bias
+        same_bias = _equal(user.inputs[2] if len(user.inputs) > 2 else None, bias)
         if user.op_type != layer.op_type or position != 1 or not same_bias or user.outputs[0].is_graph_output():
             return None
         norms = user.outputs[0].consumers()
@@ -50,6 +50,12 @@ def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
     )
     fits = first[0].size in _constant(weight).shape or layer.op_type == "ConvTranspose"  # type: ignore[union-attr]
     return pairs if alike and fits else None
+
+
+def _equal(a: ir.Value | None, b: ir.Value | None) -> bool:
+    """Whether two biases are one, or hold the same numbers (exporters write one of zeros for each use)."""
+    one, other = _constant(a), _constant(b)
+    return a is b or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def _foldable(norm: ir.Node, value: ir.Value) -> bool:

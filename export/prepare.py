@@ -90,7 +90,7 @@ def strip(network: ir.Model) -> None:
     network.metadata_props.clear()
     for graph in network.graphs():
         kept = {id(value) for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
-        for value in graph.initializers.values():
+        for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
             value.metadata_props.clear()
         for node in graph:
             for value in node.outputs:

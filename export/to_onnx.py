@@ -96,7 +96,7 @@ def telling(inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> dict[str, 
     for letter in sorted(letters, key=lambda d: -sizes[d]):
         size = max(sizes[letter], 2)
         while size in chosen.values():
-            size += 1
+            size += max(sizes[letter], 2)  # a multiple, for what is halved or pooled on the way
         chosen[letter] = size
     return chosen
 
@@ -142,7 +142,10 @@ def _traced(
             continue
         assert program is not None
         return program.model
-    raise CompressError(f"export: {_reason(first_error)}") from first_error
+    cause = _cause(first_error)
+    if isinstance(cause, CompressError):
+        raise cause
+    raise CompressError(f"export: {str(cause).strip().splitlines()[0]}") from first_error
 
 
 def _own_io(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
@@ -192,9 +195,10 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _reason(error: Exception | None) -> str:
-    """The innermost line that says what could not be done; the exporter wraps it several times."""
-    while error is not None and error.__cause__ is not None and not isinstance(error, CompressError):
-        error = error.__cause__  # type: ignore[assignment]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _cause(error: Exception | None) -> BaseException:
+    """What could not be done in the first place; the exporter wraps it several times."""
+    assert error is not None
+    cause: BaseException = error
+    while cause.__cause__ is not None and str(cause.__cause__) and not isinstance(cause, CompressError):
+        cause = cause.__cause__
+    return cause
