@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.benchmark import benchmark
 from benchmarks.record import Benchmark, BenchmarkResult
 from benchmarks.report import write_report
-from benchmarks.run_folder import write_run
+from benchmarks.run_folder import stem_of, write_run
 from compress.call import Call
 from compress.console import size
 from compress.ledger import HEADS, judge, original, rows, walk
@@ -62,7 +62,14 @@ def run_recipe(
     call.console.result(
         f"wrote {target / 'report.html'}, beside it ledger.json, benchmark.json and the model of each step"
     )
-    call.console.say(f"next: open {target / 'report.html'}")
+    before, after = (target / f"{stem_of(n, walked[n])}.onnx" for n in (0, len(walked) - 1))
+    call.console.result(f"the result is {after}")
+    for line in (
+        f"open {target / 'report.html'}",
+        f"compress benchmark {before} {after}",
+        f"compress run {recipe} YOURS.pt --arch YOURS.module:build --data YOURS.npz",
+    ):
+        call.console.say(f"next: {line}")
     call.console.document(output=target, steps=ledger.steps, machine=ledger.machine, versions=ledger.versions)
 
 
@@ -148,7 +155,8 @@ def run_demo(call: Call, output: str) -> None:
         f"open {page}",
         "compress info YOURS.onnx",
         "compress quantize YOURS.onnx --data YOURS.npz",
-        "compress prune YOURS.pt --arch YOURS.module:build --data YOURS.npz",
+        "compress prune YOURS.pt --arch YOURS.module:build --data YOURS.npz -o pruned.pt",
+        "compress report YOURS.onnx YOURS.int8.onnx --data YOURS.npz",
     ):
         call.console.say(f"next: {line}")
     call.console.document(output=output, seconds=found.seconds, steps=found.ledger.steps, machine=found.ledger.machine)

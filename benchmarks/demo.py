@@ -97,7 +97,7 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
     found = [
         f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {last.speedup or 0:.1f} times "
         f"faster than the original, at {_percent(last.metric)} against {_percent(first.metric)} on "
-        f"{first.samples} recordings.",
+        f"{first.samples} recordings{_lost(last)}.",
         f"The same small network trained alone, for as many steps and from the labels only, reaches "
         f"{_percent(alone.metric)}; taught by the original it reaches {_percent(small.metric)}.",
         f"The depthwise-separable spotter that people designed by hand ({CONTROL}, in int8) takes "
@@ -105,12 +105,18 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
         f"{_percent(designed.metric)}; ours takes {1000 * (last.median_ms or 0):.0f} µs and "
         f"{last.size_bytes / 1000:.0f} KB.",
     ]
-    found += [note.text for note in (*last.changed, *last.skipped) if not note.layer]
     return found
 
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _lost(line: LedgerLine) -> str:
+    if line.drop is None or line.drop_low is None or line.drop_high is None:
+        return ""
+    low, high = 100 * line.drop_low, 100 * line.drop_high
+    return f": {100 * line.drop:.2f} points lost (95 %, paired: {low:.2f} to {high:.2f})"
 
 
 def _alone(walked: Sequence[Step], context: Context) -> Step:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from models.records import Model, Runner, Split, Task
+
+_SOUND_SIZE = (98, 50)  # pixels: two a frame of one second
+_LARGEST = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,65 +40,112 @@ class Flips:
     shown: tuple[Flip, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A flip before its picture is drawn; `position` is that within a sequence, or ()."""
+
+    index: int
+    words: tuple[str, str, str]  # the truth, before, after
+    row: Mapping[str, np.ndarray[Any, Any]]
+    position: tuple[int, ...]
+
+
 def find_flips(
     task: Task, model: Model, before: Runner, after: Runner, *, split: Split = "test", limit: int = 24
 ) -> Flips | None:
-    """Compare decisions (the largest along the last axis of the first output) row by row; None where a task has none.
+    """Compare decisions (the largest along the last axis of the first output) row by row.
 
-    A row is one sample; for a sequence of decisions each position counts, and the text up to it is shown.
+    A row is one sample; for a sequence of decisions each position counts, and the text up to it is shown. Positions
+    whose target is negative are no decisions. Those that are shown come from as many classes as there are.
+
+    Returns:
+        None where the task has no classes, or the output does not decide between them: then nothing is claimed.
     """
-    if not task.labels:
-        return None
     name, labels = model.outputs[0].name, task.labels
     decisions = flipped = mended = spoilt = 0
-    shown: list[Flip] = []
+    found: dict[str, list[_Found]] = {}
     for inputs, target in getattr(task, split):
-        chosen = [np.asarray(run(inputs)[name]).argmax(-1) for run in (before, after)]
+        scores = [np.asarray(run(inputs)[name]) for run in (before, after)]
         truth = np.asarray(target)
-        different = chosen[0] != chosen[1]
+        if len(labels) < 2 or any(s.shape != (*truth.shape, len(labels)) for s in scores):
+            return None
+        chosen = [s.argmax(-1) for s in scores]
+        counts = truth >= 0
+        different = (chosen[0] != chosen[1]) & counts
         mended += int((different & (chosen[1] == truth)).sum())
         spoilt += int((different & (chosen[0] == truth)).sum())
-        for place in np.argwhere(different)[: limit - len(shown)]:
-            at = tuple(place)
-            words = [_named(labels, int(value[at])) for value in (truth, *chosen)]
-            row = {key: value[at[0]] for key, value in inputs.items()}
-            picture, text = _shown(row, labels, at[1:])
-            index = decisions + int(np.ravel_multi_index(at, different.shape))
-            shown.append(Flip(index=index, label=words[0], before=words[1], after=words[2], picture=picture, text=text))
-        decisions += different.size
+        for place in np.argwhere(different):
+            at = tuple(int(i) for i in place)
+            words = tuple(_visible(labels[int(value[at])]) for value in (truth, *chosen))
+            kept = found.setdefault(words[0], [])
+            if len(kept) < limit:
+                row = {key: np.array(value[at[0]]) for key, value in inputs.items()}
+                index = decisions + int(counts[: at[0]].sum() + counts[at[0]].ravel()[: _flat(at, truth.shape)].sum())
+                kept.append(_Found(index=index, words=words, row=row, position=at[1:]))  # type: ignore[arg-type]
+        decisions += int(counts.sum())
         flipped += int(different.sum())
-    return Flips(decisions=decisions, flipped=flipped, mended=mended, spoilt=spoilt, shown=tuple(shown))
+    shown = sorted(_from_every(found.values(), limit), key=lambda flip: flip.index)
+    return Flips(
+        decisions=decisions,
+        flipped=flipped,
+        mended=mended,
+        spoilt=spoilt,
+        shown=tuple(_drawn(flip, model, labels) for flip in shown),
+    )
 
 
-def _named(labels: tuple[str, ...], index: int) -> str:
-    return labels[index] if 0 <= index < len(labels) else str(index)
+def _flat(at: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """The place of a position within its row, all axes but the first counted as one."""
+    return int(np.ravel_multi_index(at[1:], shape[1:])) if len(at) > 1 else 0
 
 
-def _shown(
-    row: Mapping[str, np.ndarray[Any, Any]], labels: tuple[str, ...], position: tuple[int, ...]
-) -> tuple[str, str]:
-    value = next(iter(row.values()))
-    if np.issubdtype(value.dtype, np.integer):
-        end = position[0] + 1 if position else len(value)
-        return "", "".join(_named(labels, int(token)) for token in value.ravel()[max(0, end - 40) : end])
-    return picture_of(value), ""
+def _from_every(kinds: Iterable[Sequence[_Found]], limit: int) -> list[_Found]:
+    """One of each kind, then a second of each, until there are enough."""
+    rounds = itertools.zip_longest(*kinds)
+    return [flip for turn in rounds for flip in turn if flip is not None][:limit]
 
 
-def picture_of(value: np.ndarray[Any, Any]) -> str:
-    """A PNG data address of one input: (3, H, W) in colour, all else as a grey map with time or rows across."""
+def _visible(label: str) -> str:
+    return {" ": "␣", "\n": "↵", "\t": "⇥", "": "∅"}.get(label, label)
+
+
+def _drawn(flip: _Found, model: Model, labels: tuple[str, ...]) -> Flip:
+    value, picture, text = next(iter(flip.row.values())), "", ""
+    if not np.issubdtype(value.dtype, np.integer):
+        sound = model.preprocess is not None and model.preprocess.mfcc is not None
+        picture = picture_of(value, sound=sound)
+    elif flip.position:  # a token decides for the next one: the labels are the vocabulary
+        end = flip.position[0] + 1
+        tokens = value.ravel()[max(0, end - 40) : end]
+        text = "".join(labels[token] if 0 <= token < len(labels) else f"<{token}>" for token in map(int, tokens))
+    else:
+        text = " ".join(map(str, value.ravel()[:20])) + (" …" if value.size > 20 else "")
+    truth, before, after = flip.words
+    return Flip(index=flip.index, label=truth, before=before, after=after, picture=picture, text=text)
+
+
+def picture_of(value: np.ndarray[Any, Any], *, sound: bool = False) -> str:
+    """A PNG data address of one input.
+
+    (3, H, W) is in colour, all else a grey map. Sound is (frames, coefficients): its frames run across, stretched to
+    one width, as on every spectrogram.
+    """
     from PIL import Image
 
-    value = np.squeeze(np.asarray(value, np.float32))
+    value = np.squeeze(np.nan_to_num(np.asarray(value, np.float32)))
     if value.ndim == 1 and int(np.sqrt(value.size)) ** 2 == value.size:
         value = value.reshape(int(np.sqrt(value.size)), -1)
     if value.ndim == 3 and value.shape[0] == 3:
         value = value.transpose(1, 2, 0)
     elif value.ndim != 2:
         value = value.reshape(value.shape[0], -1) if value.ndim > 2 else np.atleast_2d(value)
-    if value.ndim == 2 and value.shape[0] > 2 * value.shape[1]:
-        value = value.T  # frames run across, as on every spectrogram
     low, high = float(value.min()), float(value.max())
     pixels = ((value - low) / (high - low or 1.0) * 255).astype(np.uint8)
+    image = Image.fromarray(pixels.T if sound and pixels.ndim == 2 else pixels)
+    if sound:
+        image = image.resize(_SOUND_SIZE, Image.Resampling.NEAREST)
+    elif max(image.size) > _LARGEST:
+        image.thumbnail((_LARGEST, _LARGEST))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

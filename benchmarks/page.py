@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from benchmarks.flips import Flips
+from benchmarks.flips import Flip
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -23,7 +23,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; `texts` are the columns set left and allowed to wrap."""
+    """Rows of text; what follows the first line of a cell is set small under it.
+
+    `texts` are the columns set left and allowed to wrap.
+    """
 
     title: str
     heads: Sequence[str]
@@ -42,19 +45,20 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything that a report page says, in its order."""
+    """Everything that a report page says, in its order; `versus` says which two the figures compare."""
 
     title: str
-    subtitle: str
+    command: str
     conditions: str
+    versus: str = ""
     figures: Sequence[Figure] = ()
     findings: Sequence[str] = ()
     tables: Sequence[Table] = ()
     plots: Sequence[Plot] = ()
-    flips: Flips | None = None
     flips_summary: str = ""
+    flips: Sequence[Flip] = ()
     details: Sequence[Table] = ()
-    method: Sequence[str] = field(default=())
+    method: Sequence[str] = ()
 
 
 def render(page: Page) -> str:
@@ -62,29 +66,5 @@ def render(page: Page) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    flips: dict[str, Any] | None = None
-    if page.flips is not None:
-        flips = {"summary": page.flips_summary, "shown": page.flips.shown}
-    values = {name: getattr(page, name) for name in page.__dataclass_fields__} | {"flips": flips}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
-
-
-def bytes_text(count: float | None) -> str:
-    """A size as people read it: 1,747 KB (1 KB is 1,000 bytes)."""
-    if count is None:
-        return "–"
-    return f"{count:,.0f} B" if count < 1000 else f"{count / 1e3:,.1f} KB" if count < 1e5 else f"{count / 1e3:,.0f} KB"
-
-
-def count_text(count: float | None) -> str:
-    """A count with its thousands apart, in millions from a million on."""
-    if count is None:
-        return "–"
-    return f"{count:,.0f}" if count < 1e6 else f"{count / 1e6:,.2f} M"
-
-
-def time_text(ms: float | None) -> str:
-    """A time in milliseconds, in microseconds below one."""
-    if ms is None:
-        return "–"
-    return f"{1000 * ms:,.1f} µs" if ms < 1 else f"{ms:,.2f} ms"
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render({name: getattr(page, name) for name in page.__dataclass_fields__})

@@ -66,7 +66,7 @@ def size_against_score(points: Sequence[tuple[str, float, float, float, float]],
         axes.margins(x=0.12, y=0.2)
         axes.set_xlabel("file size, KB")
         axes.set_ylabel(_cut(metric))
-        _label(axes, [(_cut(name), size / 1000, score) for name, size, score, *_ in points])
+        _label(axes, [(_cut(name), size / 1000, *heights) for name, size, *heights in points])
     return svg[0]
 
 
@@ -188,16 +188,22 @@ def _short(count: float) -> str:
     return f"{count:g}"
 
 
-def _label(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Put each name beside its point, where it meets the fewest other names and points."""
+def _label(axes: Axes, points: Sequence[tuple[Any, ...]]) -> None:
+    """Put each name beside its point, where it meets the fewest other names, points and whiskers.
+
+    A point is its name, x, y, and the low and high end of its whisker.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # the layout is known only then
     per_point = figure.dpi / 72
     inside = axes.get_window_extent().transformed(Affine2D().scale(1 / per_point))
-    spots = [axes.transData.transform((x, y)) / per_point for _, x, y in points]
+    spots = [axes.transData.transform((x, y)) / per_point for _, x, y, *_ in points]
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in spots]
-    for (name, x, y), (px, py) in zip(points, spots, strict=True):
+    for _, x, _, low, high in points:
+        (left, bottom), (_, top) = axes.transData.transform([(x, low), (x, high)]) / per_point
+        taken.append(Bbox.from_bounds(left - 2, bottom, 4, top - bottom))
+    for (name, x, y, *_), (px, py) in zip(points, spots, strict=True):
         width = 5.2 * len(name)  # of 9 point type, in points
         choices = [(right, down) for down in (-3, 7, -14, 18, -25, 29, -36) for right in (8, -8 - width)]
         boxes = [Bbox.from_bounds(px + right, py + down, width, 9) for right, down in choices]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import plots
-from benchmarks.flips import Flip, Flips
-from benchmarks.page import Figure, Page, Plot, Table, bytes_text, count_text, render, time_text
+from benchmarks.flips import Flip
+from benchmarks.page import Figure, Page, Plot, Table, render
+from benchmarks.report_tables import benchmark_table, costs_table, recipe_table, step_name, step_tables, steps_table
+from benchmarks.words import bytes_text, count_text, drop_text, is_fraction, score_text, time_text, times_text
 from export.files import whole
 from models.errors import DataError
 
@@ -18,10 +21,11 @@ Document = Mapping[str, Any]
 METHOD = (
     "The first line is the original as an fp32 ONNX file, batch norms folded and the exporter's traces stripped: "
     "nothing is compared with a file that was easy to beat.",
-    "Latencies are medians at batch 1, taken by turns of some milliseconds in one process, in mixed order, after a "
-    "warm-up; the interval is that of the median or of the ratio, at 95 %.",
+    "Latencies are medians, taken by turns of some milliseconds in one process, in mixed order, after a warm-up; the "
+    "interval is that of the median or of the ratio, at 95 %.",
     "Scores are on the test split, which no pass has seen; differences are paired over the same samples.",
     "Memory is read in a fresh child process for each model.",
+    "One multiply-add is one MAC. 1 KB is 1,000 bytes.",
 )
 
 
@@ -38,233 +42,200 @@ def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
         raise DataError(
             f"report: {folder} holds neither ledger.json nor benchmark.json. `compress run` makes the first."
         )
-    html = render(page_of(**documents))
+    try:
+        page = page_of(**documents)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"report: the documents in {folder} are not as `compress run` writes them: {what}. Run it again."
+        ) from error
     with whole(output) as path:
-        path.write_text(html, encoding="utf-8")
+        path.write_text(render(page), encoding="utf-8")
     return output
+
+
+def _document(path: Path) -> Document | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"report: {path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"report: {path} holds no document of compress, but a {type(found).__name__}.")
+    return found
 
 
 def page_of(*, ledger: Document | None, benchmark: Document | None, flips: Document | None) -> Page:
     """The page that these documents make together; each may be missing."""
     steps = list((ledger or {}).get("steps", ()))
+    controls = list((ledger or {}).get("controls", ()))
     measured = list((benchmark or {}).get("benchmarks", ()))
-    tables, details = [], []
-    if steps:
-        tables.append(_steps_table("What each step cost and gave", steps, steps[0]))
-    if controls := list((ledger or {}).get("controls", ())):
-        tables.append(_steps_table("The controls", controls, steps[0]))
-    if measured:
-        tables.append(_benchmark_table(measured, list((benchmark or {}).get("comparisons", ()))))
-    for step in steps:
-        details += _details(step)
     source = ledger or benchmark or {}
     return Page(
         title=str(source.get("title") or "What compression gave"),
-        subtitle=str(source.get("command", "")),
-        figures=_figures(steps),
-        findings=tuple(source.get("findings", ())),
-        tables=tables,
-        plots=_plots(steps, list((ledger or {}).get("controls", ())), measured),
-        flips=_flips(flips),
-        flips_summary=_flips_summary(flips),
-        details=details,
+        command=str(source.get("command", "")),
+        versus=f"{step_name(steps[-1])}, against {step_name(steps[0])}:" if len(steps) > 1 else "",
+        figures=_figures(steps, _threads(ledger)),
+        findings=(*map(str, source.get("findings", ())), *_network_notes(steps)),
+        tables=list(_tables(steps, controls, measured, (benchmark or {}).get("comparisons", ()))),
+        plots=_plots(steps, controls, measured, _threads(ledger)),
+        flips_summary=_flips_summary(flips) if flips else "",
+        flips=tuple(Flip(**flip) for flip in (flips or {}).get("shown", ())),
+        details=_details(steps, controls),
         conditions=_conditions(source, measured),
         method=METHOD,
     )
 
 
-def _document(path: Path) -> Document | None:
-    try:
-        found: Document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"report: {path} cannot be read as JSON: {error}") from error
-    return found
+def _threads(ledger: Document | None) -> str:
+    count = int((ledger or {}).get("threads") or 1)
+    return "one thread" if count == 1 else f"{count} threads"
 
 
-def _figures(steps: Sequence[Document]) -> list[Figure]:
+def _figures(steps: Sequence[Document], threads: str) -> list[Figure]:
     if len(steps) < 2:
         return []
     first, last = steps[0], steps[-1]
-    figures = [Figure(f"{first['size_bytes'] / last['size_bytes']:,.1f}×", "smaller file")]
+    figures = [_less(bytes_text, "file", first["size_bytes"], last["size_bytes"])]
     if last.get("speedup") is not None:
-        tone = "good" if last["speedup_low"] > 1 else "bad" if last["speedup_high"] < 1 else ""
-        interval = f"{last['speedup_low']:,.1f} to {last['speedup_high']:,.1f}"
-        figures.append(Figure(f"{last['speedup']:,.1f}×", f"faster, batch 1, one thread ({interval})", tone))
+        figures.append(_faster(first, last, threads))
     if first.get("macs") and last.get("macs"):
-        figures.append(Figure(f"{first['macs'] / last['macs']:,.1f}×", "fewer multiply-adds"))
+        figures.append(_less(count_text, "multiply-adds", first["macs"], last["macs"]))
     if last.get("drop") is not None:
-        interval = f"{_points(last['drop_low'], last)} to {_points(last['drop_high'], last)}"
-        figures.append(Figure(_points(last["drop"], last), f"{last['metric_name']} lost (paired: {interval})"))
+        figures.append(_lost(first, last))
     return figures
 
 
-def _points(drop: float, step: Document) -> str:
-    """A drop in points: hundredths for scores that are fractions, the score's own unit for all others."""
-    if step.get("unit", "") in ("", "fraction"):
-        return f"{100 * drop:+.2f} pt"
-    return f"{drop:+.3f} {step['unit']}"
+def _less(text: Any, what: str, before: float, after: float) -> Figure:
+    fewer, more = ("fewer", "more") if what.endswith("s") else ("smaller", "larger")
+    if before == after:
+        return Figure(text(after), f"{what}: the same as before")
+    ratio = max(before, after) / min(before, after)
+    return Figure(times_text(ratio), f"{fewer if after < before else more} {what}\n{text(before)} → {text(after)}")
 
 
-def _steps_table(title: str, steps: Sequence[Document], first: Document) -> Table:
-    heads = (
-        "step",
-        "score",
-        "interval",
-        "lost (paired)",
-        "size",
-        "parameters",
-        "MACs",
-        "median",
-        "speed-up",
-        "made in",
-    )
-    rows = []
-    for step in steps:
-        lost = "–"
-        if step.get("drop") is not None and step is not first:
-            low, high = _points(step["drop_low"], step), _points(step["drop_high"], step)
-            lost = f"{_points(step['drop'], step)} ({low} to {high})"
-        speed = "1"
-        if step.get("speedup") is not None:
-            speed = f"{step['speedup']:.2f}× ({step['speedup_low']:.2f} to {step['speedup_high']:.2f})"
-        rows.append(
-            (
-                str(step["step"]) if step["step"] == step["pass"] else f"{step['step']} {step['pass']}",
-                "–" if step.get("metric") is None else f"{step['metric']:.4f}",
-                "–" if step.get("metric_low") is None else f"{step['metric_low']:.4f} to {step['metric_high']:.4f}",
-                lost,
-                bytes_text(step["size_bytes"]),
-                count_text(step.get("parameters")),
-                count_text(step.get("macs")),
-                time_text(step.get("median_ms")),
-                speed,
-                "–" if not step.get("seconds") else f"{step['seconds']:.0f} s",
-            )
-        )
-    name = first.get("metric_name") or "score"
-    samples = f"score: {name} on {first['samples']} samples of the test split" if first.get("samples") else ""
-    return Table(title, heads, rows, texts=(), note=samples)
+def _faster(first: Document, last: Document, threads: str) -> Figure:
+    ratio, low, high = last["speedup"], last["speedup_low"], last["speedup_high"]
+    word, tone = last.get("verdict") or "speed-up", _tone(last.get("verdict"))
+    if word == "slower":
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    times = f"{time_text(first['median_ms'])} → {time_text(last['median_ms'])}"
+    text = f"{word}, batch 1, {threads}\n{times}\ninterval {low:,.2f} to {high:,.2f}"
+    return Figure(times_text(ratio), text, tone)
 
 
-def _benchmark_table(measured: Sequence[Document], comparisons: Sequence[Document]) -> Table:
-    heads = (
-        "model",
-        "device",
-        "median",
-        "95 %",
-        "99 %",
-        "against the first",
-        "peak memory",
-        "of the model",
-        "size",
-        "load",
-        "first run",
-    )
-    versus = {c["b"]: f"{c['verdict']}, {c['speedup']:.2f}× ({c['low']:.2f} to {c['high']:.2f})" for c in comparisons}
-    rows = [
-        (
-            b["model"],
-            f"{b['device']}, {b['provider']}, {b['threads']} thread{'s' if b['threads'] != 1 else ''}",
-            time_text(b["median_ms"]) + (" (estimated)" if b.get("estimated") else ""),
-            time_text(b["p95_ms"]),
-            time_text(b["p99_ms"]),
-            versus.get(b["model"], "–"),
-            bytes_text(b["peak_rss_bytes"]),
-            bytes_text(b["model_rss_bytes"]),
-            bytes_text(b["size_bytes"]),
-            time_text(b["load_ms"]),
-            time_text(b["first_run_ms"]),
-        )
-        for b in measured
+def _tone(verdict: str | None) -> Literal["", "good", "bad"]:
+    return "good" if verdict == "faster" else "bad" if verdict == "slower" else ""
+
+
+def _lost(first: Document, last: Document) -> Figure:
+    drop, low, high = last["drop"], last["drop_low"], last["drop_high"]
+    point = 0.01 if is_fraction(last) else 0.01 * abs(first["metric"])
+    tone: Literal["", "good", "bad"] = "bad" if low > point else "good" if high <= point else ""
+    word = "gained" if drop < 0 else "lost"
+    name = last["metric_name"] or "score"
+    scores = f"{score_text(first['metric'], last)} → {score_text(last['metric'], last)}"
+    low, high = (-high, -low) if drop < 0 else (low, high)
+    interval = f"{drop_text(low, last).removesuffix(' pt')} to {drop_text(high, last)}"
+    text = f"{name} {word}, {last['samples']:,} samples\n{scores}\ninterval, paired: {interval}"
+    return Figure(drop_text(abs(drop), last), text, tone)
+
+
+def _network_notes(steps: Sequence[Document]) -> list[str]:
+    """What a step says of the network as a whole: why nothing changed, why nothing was faster."""
+    return [
+        f"{step_name(step)}: {note['text']}"
+        for step in steps
+        for note in (*(step.get("changed") or ()), *(step.get("skipped") or ()))
+        if not note["layer"]
     ]
-    return Table("Latency and memory", heads, rows)
 
 
-def _details(step: Document) -> Iterable[Table]:
-    title = f"{step['step']} {step['pass']}"
-    candidates = (step.get("facts") or {}).get("candidates")
-    if candidates:
-        heads = list(dict.fromkeys(key for row in candidates for key in row))
-        rows = [[_cell(row.get(key)) for key in heads] for row in candidates]
-        yield Table(f"{title}: the candidates that were measured", heads, rows, texts=(0, len(heads) - 1))
-    if isinstance(step.get("layers"), Sequence) and step["layers"] and not isinstance(step["layers"], str):
-        heads = [key for key in step["layers"][0] if any(row.get(key) is not None for row in step["layers"])]
-        rows = [[_cell(row.get(key)) for key in heads] for row in step["layers"]]
-        yield Table(f"{title}: decisions", heads, rows, texts=[heads.index(k) for k in ("reason",) if k in heads])
-    for kind in ("changed", "skipped"):
-        notes = step.get(kind) or ()
-        if notes:
-            rows = [(note["layer"] or "the network", note["text"]) for note in notes]
-            yield Table(
-                f"{title}: {kind} ({len(notes)})", ("layer", "what" if kind == "changed" else "why"), rows, texts=(0, 1)
-            )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _plots(steps: Sequence[Document], controls: Sequence[Document], measured: Sequence[Document]) -> list[Plot]:
+def _tables(
+    steps: Sequence[Document], controls: Sequence[Document], measured: Sequence[Document], comparisons: Any
+) -> list[Table]:
     found = []
-    scored = [step for step in (*steps, *controls) if step.get("metric") is not None]
-    if len(scored) > 1:
-        points = [(_short(s), s["size_bytes"], s["metric"], s["metric_low"], s["metric_high"]) for s in scored]
-        svg = plots.size_against_score(points, metric=str(scored[0].get("metric_name") or "score"))
-        found.append(Plot(svg, "File size against score, with 95 % intervals; controls are among the points."))
-    timed = [step for step in (*steps, *controls) if step.get("median_ms") is not None]
-    if len(timed) > 1:
-        bars = [
-            (_short(s), s["median_ms"], s.get("low_ms") or s["median_ms"], s.get("high_ms") or s["median_ms"])
-            for s in timed
-        ]
-        found.append(Plot(plots.latency(bars), "Median latency at batch 1 on one thread, with its 95 % interval."))
-    elif len(measured) > 1:
-        bars = [(b["model"], b["median_ms"], b["low_ms"], b["high_ms"]) for b in measured]
-        found.append(Plot(plots.latency(bars), "Median latency, with its 95 % interval."))
-    if len(steps) > 1 and steps[0].get("costs") and steps[-1].get("costs"):
-        for key, unit in (("bytes", "bytes of weights"), ("macs", "multiply-adds")):
-            before = [(row["layer"], row[key]) for row in steps[0]["costs"] if row[key]]
-            after = [(row["layer"], row[key]) for row in steps[-1]["costs"] if row[key]]
-            found.append(Plot(plots.layers(before, after, unit), f"Layer by layer, before and after: {unit}."))
+    if steps:
+        found.append(steps_table("What each step cost and gave", steps, steps[0]))
+    if steps and controls:
+        found.append(steps_table("The controls", controls, steps[0]))
+    if measured:
+        found.append(benchmark_table(measured, list(comparisons)))
     return found
 
 
-def _short(step: Document) -> str:
-    return str(step["pass"] or step["step"])
+def _details(steps: Sequence[Document], controls: Sequence[Document]) -> list[Table]:
+    found = [recipe_table([*steps, *controls])] if steps else []
+    if len(steps) > 1 and (table := costs_table(steps[0], steps[-1])):
+        found.append(table)
+    for step in (*steps, *controls):
+        found += step_tables(step)
+    return found
 
 
-def _flips(document: Document | None) -> Flips | None:
-    if document is None:
-        return None
-    values = dict(document)
-    shown = tuple(Flip(**flip) for flip in values.get("shown", ()))
-    return Flips(**{key: values[key] for key in ("decisions", "flipped", "mended", "spoilt")}, shown=shown)
+def _plots(
+    steps: Sequence[Document], controls: Sequence[Document], measured: Sequence[Document], threads: str
+) -> list[Plot]:
+    shown = [*steps, *controls]
+    twice = {name for name, times in Counter(step["pass"] for step in shown).items() if times > 1}
+    names = [step_name(step) if step["pass"] in twice else str(step["pass"]) for step in shown]
+    found = []
+    if len(shown) > 1 and all(step.get("metric") is not None for step in shown):
+        points = [
+            (name, s["size_bytes"], s["metric"], s["metric_low"], s["metric_high"])
+            for name, s in zip(names, shown, strict=True)
+        ]
+        svg = plots.size_against_score(points, metric=str(shown[0].get("metric_name") or "score"))
+        also = " The controls are among the points." if controls else ""
+        found.append(Plot(svg, f"File size against score, with 95 % intervals.{also}"))
+    if len(shown) > 1 and all(step.get("median_ms") is not None for step in shown):
+        bars = [(name, *_interval(s)) for name, s in zip(names, shown, strict=True)]
+        found.append(Plot(plots.latency(bars), f"Median latency at batch 1 on {threads}, with its 95 % interval."))
+    elif len(timed := [row for row in measured if row.get("median_ms") is not None]) > 1:
+        bars = [(f"{row['model']}", *_interval(row)) for row in timed]
+        found.append(Plot(plots.latency(bars), "Median latency, with its 95 % interval."))
+    if len(steps) > 1 and steps[0].get("costs") and steps[-1].get("costs"):
+        for key, unit in (("bytes", "bytes of weights"), ("macs", "multiply-adds")):
+            sides = [[(row["layer"], row[key]) for row in step["costs"] if row[key]] for step in (steps[0], steps[-1])]
+            found.append(Plot(plots.layers(*sides, unit), f"Layer by layer, before and after: {unit}."))
+    return found
 
 
-def _flips_summary(document: Document | None) -> str:
-    if document is None:
-        return ""
-    if not document["flipped"]:
+def _interval(row: Document) -> tuple[float, float, float]:
+    median = float(row["median_ms"])
+    low, high = row.get("low_ms"), row.get("high_ms")
+    return median, median if low is None else float(low), median if high is None else float(high)
+
+
+def _flips_summary(document: Document) -> str:
+    flipped, spoilt, mended = document["flipped"], document["spoilt"], document["mended"]
+    if not flipped:
         return f"None of {document['decisions']:,} decisions differs between the original and the result."
+    shown = len(document.get("shown", ()))
     return (
-        f"{document['flipped']:,} of {document['decisions']:,} decisions differ between the original and the result: "
-        f"{document['spoilt']:,} were right before, {document['mended']:,} are right now."
+        f"{flipped:,} of {document['decisions']:,} decisions differ between the original and the result. Right before "
+        f"and wrong now: {spoilt:,}. Wrong before and right now: {mended:,}. Wrong both times: "
+        f"{flipped - spoilt - mended:,}." + (f" {shown} of them are shown." if shown < flipped else "")
     )
 
 
 def _conditions(source: Document, measured: Sequence[Document]) -> str:
-    machine = source.get("machine") or (measured[0]["machine"] if measured else {})
+    machine = {**(measured[0]["machine"] if measured else {}), **(source.get("machine") or {})}
     versions = source.get("versions") or (measured[0]["versions"] if measured else {})
-    parts = [f"{key}: {value}" for key, value in machine.items() if isinstance(value, str | int) and value != ""]
+    parts = [str(machine[key]) for key in ("processor", "instruction_set") if machine.get(key)]
+    if machine.get("cores"):
+        parts.append(f"{machine['cores']} cores")
+    if machine.get("memory_bytes"):
+        parts.append(f"{bytes_text(machine['memory_bytes'])} of memory")
+    parts += [str(machine[key]) for key in ("os", "source") if machine.get(key)]
+    if machine.get("pinned"):
+        parts.append(f"timed on: {machine['pinned']}")
+    if disturbed := sum(row["machine"].get("disturbed_turns", 0) for row in measured):
+        parts.append(f"{disturbed} turns left out because others took the core")
+    if machine.get("python"):
+        parts.append(f"Python {machine['python']}")
     parts += [f"{name} {version}" for name, version in versions.items() if version]
     if source.get("made"):
-        parts.append(str(source["made"]))
+        parts.append(f"made {source['made']}")
     return " · ".join(parts)

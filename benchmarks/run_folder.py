@@ -57,17 +57,23 @@ def write_run(
     chain = walked[: len(walked) - controls]
     shipped = [dataclasses.replace(step.shipped, name=f"{number} {step.name}") for number, step in enumerate(walked)]
     ends = [shipped[0], shipped[len(chain) - 1], *shipped[len(chain) :]]
-    measured = benchmark(ends if len(chain) > 1 else ends[1:], seconds=seconds, progress=progress)
+    models = ends if len(chain) > 1 else ends[1:]
+    measured = benchmark(models, threads=ledger.threads, seconds=seconds, progress=progress)
     flips = _flips(task, chain)
     with whole_folder(folder, not_the_same_as=not_the_same_as) as part:
         for number, step in enumerate(walked):
-            stem = f"{number}-{step.name.replace(' ', '-')}"
+            stem = stem_of(number, step)
             save(step.shipped, part / f"{stem}.onnx")
             if not step.model.is_onnx and number:
                 save(step.model, part / f"{stem}.pt")
         _write_documents(part, ledger, measured, flips, title, command, controls, findings)
         write_report(part)
     return Path(folder) / "report.html"
+
+
+def stem_of(number: int, step: Step) -> str:
+    """The name of a step's files in its folder, without the suffix: 2-prune."""
+    return f"{number}-{step.name.replace(' ', '-')}"
 
 
 def _flips(task: Task | None, chain: Sequence[Step]) -> Flips | None:

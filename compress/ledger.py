@@ -72,9 +72,10 @@ class LedgerLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """All lines, and under which conditions they were measured."""
+    """All lines, and under which conditions they were measured; `threads` is what an operator had to itself."""
 
     schema: int = SCHEMA
+    threads: int = 1
     steps: tuple[LedgerLine, ...]
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -136,7 +137,8 @@ def judge(walked: Sequence[Step], task: Task | None, *, stopwatch: Stopwatch | N
         lines = [_scored(line, task, scores[0], score) for line, score in zip(lines, scores, strict=True)]
     if timings is not None:
         lines = [_timed(line, timings) for line in lines]
-    return Ledger(steps=tuple(lines), machine=machine(), versions=versions())
+    threads = stopwatch.threads if stopwatch is not None else 1
+    return Ledger(threads=threads, steps=tuple(lines), machine=machine(), versions=versions())
 
 
 def lost(task: Task, before: Score, after: Score) -> tuple[float, float, float]:
