@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from compress.units import groups
+from export.from_onnx import lift_onnx
 from export.lift import lift
+from export.to_onnx import to_onnx
 from models.records import InputSpec, Model
 from tests.compress.dead_units import count, dead_and_cut, outputs_of
 from tests.compress.networks import FRAMES, IMAGE, NETWORKS, Network, spec
@@ -216,6 +218,15 @@ def test_attention_keeps_the_scale_it_was_trained_with():
     (node,) = [n for n in smaller.network.graphs["main"].nodes if "scaled_dot" in n.name]
     assert node.kwargs["scale"] == 16**-0.5
     assert smaller.network.query.out_features == 8
+
+
+def test_a_network_that_exists_only_as_onnx_loses_the_same_units():
+    model = lifted("tied-transformer")
+    dead, smaller = dead_and_cut(lift_onnx(to_onnx(model)))
+    positions = 64 * 8  # a constant in ONNX, a parameter in torch
+    assert count(smaller) == count(dead_and_cut(model)[1]) - positions
+    for name, value in outputs_of(dead).items():
+        torch.testing.assert_close(outputs_of(smaller)[name], value, **EXACT)
 
 
 def test_a_network_shown_only_images_of_one_size_is_walked_at_that_size():
