@@ -166,8 +166,10 @@ def macs_of(node: ir.Node, seen: Mapping[str, _Array]) -> int:
     count = _COUNTS.get(node.op_type)
     if count is None or not node.outputs[0].name:
         return 0
+    if not any(o.name in seen for o in node.outputs):
+        return 0  # in the branch of an If that did not run
     shapes = [a.shape if (a := _array(i, seen)) is not None else () for i in node.inputs]
-    out = next((seen[o.name].shape for o in node.outputs if o.name in seen), ())
+    out = next(seen[o.name].shape for o in node.outputs if o.name in seen)
     return int(count(_Call(node, shapes, out)))
 
 

@@ -19,7 +19,7 @@ _Array = np.ndarray[Any, Any]
 
 
 def fold_batch_norms(network: ir.Model) -> int:
-    """Fold, in place, every batch norm that follows a Conv, ConvTranspose or Gemm with constant weights; how many went."""
+    """Fold, in place, each batch norm behind a Conv, ConvTranspose or Gemm with constant weights; how many went."""
     folded = 0
     for norm in [n for n in network.graph.all_nodes() if n.op_type == "BatchNormalization"]:
         layer = norm.inputs[0].producer() if norm.graph is not None and norm.inputs[0] is not None else None
@@ -93,9 +93,12 @@ def _fold(pairs: list[tuple[ir.Node, ir.Node]]) -> None:
         user.resize_inputs(3)
         user.replace_input_with(2, new_bias)
         user.attributes.pop("beta", None)
+        given = after.outputs[0].name if after.outputs[0].is_graph_output() else None
         ir.convenience.replace_all_uses_with(after.outputs[0], user.outputs[0], replace_graph_outputs=True)
         assert after.graph is not None
         after.graph.remove(after, safe=True)
+        if given is not None:  # the graph's output keeps its name
+            user.outputs[0].name = given
 
 
 def _register_bias(layer: ir.Node, bias: _Array, users: set[ir.Node]) -> ir.Value:
@@ -122,9 +125,7 @@ def _scaled(layer: ir.Node, weight: _Array, scale: _Array) -> _Array:
     if layer.op_type == "Gemm":  # (out, in) when transposed, else (in, out)
         return weight * (scale[:, None] if _number(layer, "transB", 0) else scale[None, :])
     groups = int(_number(layer, "group", 1))
-    split = weight.reshape(
-        groups, weight.shape[0] // groups, *weight.shape[1:]
-    )  # (group, in, out, ...)
+    split = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])  # (group, in, out, ...)
     spread = scale.reshape(groups, 1, weight.shape[1], *[1] * (weight.ndim - 2))
     return (split * spread).reshape(weight.shape)
 

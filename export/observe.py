@@ -61,7 +61,7 @@ def _observe_bodies(
             if attribute.type == onnx.AttributeProto.GRAPH:
                 body = onnx.GraphProto()
                 body.CopyFrom(attribute.g)
-                feeds = _first_turn(node, body, seen)
+                feeds = _first_turn(node, body, {**_arrays(node, constants), **seen})
                 _close(body, seen, constants, feeds)
                 try:
                     seen |= {**feeds, **_run(proto, body, feeds)}
@@ -69,6 +69,10 @@ def _observe_bodies(
                     continue  # the branch that is not taken may not run on these values
                 inner = {**constants, **{tensor.name: tensor for tensor in body.initializer}}
                 _observe_bodies(proto, body, seen, inner)
+
+
+def _arrays(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, _Array]:
+    return {name: onnx.numpy_helper.to_array(constants[name]) for name in node.input if name in constants}
 
 
 def _first_turn(node: onnx.NodeProto, body: onnx.GraphProto, seen: Mapping[str, _Array]) -> dict[str, _Array]:
