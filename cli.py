@@ -82,9 +82,14 @@ def models(call: Call) -> None:
 
 
 @commands.command(epilog=example("compress passes"))
+@click.option("--models", is_flag=True, help="Try each on a small network of every kind: layers changed, and why not.")
 @takes("say")
-def passes(call: Call) -> None:
+def passes(call: Call, models: bool) -> None:
     """List the passes."""
+    if models:
+        from compress.what_works import say_all
+
+        return say_all(call.console)
     call.console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
     call.console.document(passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()])
 
