@@ -76,7 +76,7 @@ def page_of(*, ledger: Document | None, benchmark: Document | None, flips: Docum
         title=str(source.get("title") or "What compression gave"),
         command=str(source.get("command", "")),
         versus=f"{step_name(steps[-1])}, against {step_name(steps[0])}:" if len(steps) > 1 else "",
-        figures=_figures(steps, _threads(ledger)),
+        figures=figures_of(steps, _threads(ledger)),
         findings=(*map(str, source.get("findings", ())), *_network_notes(steps)),
         tables=list(_tables(steps, controls, measured, (benchmark or {}).get("comparisons", ()))),
         plots=_plots(steps, controls, measured, _threads(ledger)),
@@ -93,7 +93,8 @@ def _threads(ledger: Document | None) -> str:
     return "one thread" if count == 1 else f"{count} threads"
 
 
-def _figures(steps: Sequence[Document], threads: str) -> list[Figure]:
+def figures_of(steps: Sequence[Document], threads: str = "one thread") -> list[Figure]:
+    """What the page opens with: the last step against the first, in size, time, multiply-adds and score."""
     if len(steps) < 2:
         return []
     first, last = steps[0], steps[-1]
