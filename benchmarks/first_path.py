@@ -31,7 +31,7 @@ from export.machine import machine, versions
 from export.parity import verify
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
-from models import ZOO, find, find_task
+from models import ZOO, find
 
 RESULT = Path(__file__).parent / "results" / "first_path.json"
 SHORT: Sequence[Sequence[Pass]] = (
@@ -61,7 +61,7 @@ DROPPED = {
 def measure(name: str, *, seed: int = 0) -> dict[str, Any]:
     """Run the chains of one model, and judge all their results together against its fp32 original."""
     entry = find(name)
-    model, task = from_entry(entry), find_task(entry.data)
+    model, task = from_entry(entry), entry.task()
     watch = Stopwatch(seconds=1.0, threads=1, seed=seed)
     context = Context(task=task, teacher=model, device="cpu", measure=watch, seed=seed)
     walked: list[Step] = []
