@@ -23,6 +23,7 @@ from onnx_ir.passes.common import (
     LiftConstantsToInitializersPass,
     RemoveInitializersFromInputsPass,
     RemoveUnusedNodesPass,
+    ShapeInferencePass,
 )
 from onnxscript import optimizer
 from torch import nn
@@ -38,7 +39,7 @@ from export.onnx_products import PRODUCTS
 from export.onnx_spatial import SPATIAL
 from export.onnx_values import Call, Constant, on_host, tensor
 from export.prepare import name_nodes, opset_of, should_fold
-from models.errors import LiftError
+from models.errors import CompressError, LiftError
 from models.records import InputSpec, Model, example, sizes_of
 
 _QUANTIZED = (
@@ -85,10 +86,9 @@ class Interpreter(nn.Module):
         super().__init__()
         graph_model = _cleaned(network)
         _refuse_what_has_no_torch_form(graph_model)
-        ranks = {name: array.ndim for name, array in observe(graph_model, example(inputs, sizes)).items()}
         self.graph = graph_model.graph
         self.opset = opset_of(graph_model)
-        self.builder = Builder(self, ranks)
+        self.builder = Builder(self, _ranks(graph_model, inputs, sizes))
         self.names = [spec.name for spec in inputs]
         self.steps: list[tuple[ir.Node, Call, Any]] = []
         self.constants: dict[str, Constant] = {}
@@ -167,6 +167,16 @@ class Interpreter(nn.Module):
         else:
             owner.register_buffer(last, torch.tensor(array))
         return ".".join([*owners, last])
+
+
+def _ranks(network: ir.Model, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Number of dimensions of each value: as a run shows them, or, where random inputs do not do, as is inferred."""
+    try:
+        return {name: array.ndim for name, array in observe(network, example(inputs, sizes)).items()}
+    except CompressError:
+        ShapeInferencePass()(network)
+        values = [*network.graph.inputs, *(o for node in network.graph.all_nodes() for o in node.outputs)]
+        return {v.name: len(v.shape) for v in values if v.name and v.shape is not None}
 
 
 def _learned(name: str, array: np.ndarray[Any, Any]) -> bool:

@@ -13,9 +13,7 @@ from export.lift import lift
 from export.lifted import tensors
 from export.to_onnx import to_onnx
 from models.records import InputSpec, Model, OutputSpec
-from tests.export.architectures import ARCHITECTURES
-
-BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
+from tests.export.exported import BY_NAME, exported
 
 
 def model_of(module: nn.Module, *inputs: InputSpec) -> Model:
@@ -60,19 +58,16 @@ def test_against_torchs_own_counter(name):
 
 
 def test_layers_carry_the_users_names_and_add_up():
-    architecture = BY_NAME["residual"]
-    model = model_of(architecture.module(), *architecture.inputs)
-    for found in (cost(model), cost(to_onnx(model))):
+    for found in map(cost, exported(BY_NAME["residual"])):
         assert {"stem.0", "block.0", "block.3", "fc"} <= {row.layer for row in found.layers}
         assert sum(row.macs for row in found.layers) == found.macs
         assert sum(row.parameters for row in found.layers) == found.parameters
 
 
 def test_tied_weights_count_once():
-    architecture = BY_NAME["tied"]
-    model = model_of(architecture.module(), *architecture.inputs)
+    model, onnx_model = exported(BY_NAME["tied"])
     assert cost(model).parameters == sum(p.numel() for p in model.network.parameters())
-    assert cost(to_onnx(model)).parameters == cost(model).parameters
+    assert cost(onnx_model).parameters == cost(model).parameters
 
 
 def test_the_peak_is_where_the_most_is_alive():
