@@ -146,7 +146,8 @@ def export(call: Call, model: str, output: str | None, opset: int | None) -> Non
     check_output(target, not_the_same_as=[model])
     exported = shipped(call.load(model), opset=opset)
     call.console.wrote(save(exported, target, not_the_same_as=[model]))
-    call.console.say(f"next: compress verify {model} {target}")
+    needs_options = call.arch or call.trust_pickle  # a foreign MODEL would need its options again
+    call.console.say(f"next: compress {f'info {target}' if needs_options else f'verify {model} {target}'}")
     call.console.document(
         output=target, size_bytes=target.stat().st_size, inputs=exported.inputs, outputs=exported.outputs
     )

@@ -91,8 +91,12 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, wr
     costs = cost(before), cost(outcome.model)
     console.table(("", "before", "after", ""), _rows(*costs))
     console.say("")
-    for kind, notes in (("changed", outcome.changed), ("skipped", outcome.skipped)):
+    why = outcome.facts.get("why")  # of a choice among candidates: a skip of the whole network in the ledger
+    skipped = [note for note in outcome.skipped if note.layer or note.text != why]
+    for kind, notes in (("changed", outcome.changed), ("skipped", skipped)):
         _say_notes(call, kind, notes)
+    if why and outcome.changed:
+        console.say(f"chosen: {why}")
     if not outcome.changed:
         why = outcome.skipped[0].text if outcome.skipped else "it found nothing to work on"
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
