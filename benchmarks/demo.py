@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.run_folder import write_run
+from benchmarks.words import time_text
 from compress.base import Context, Pass, Progress
 from compress.distill import Distill
 from compress.ledger import Ledger, LedgerLine, Step, judge, original, walk
@@ -95,14 +96,14 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
     first, last, small = lines[0], lines[-1 - controls], lines[-2 - controls]
     alone, designed = lines[-controls], lines[-1]
     found = [
-        f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {last.speedup or 0:.1f} times "
+        f"The result is {first.size_bytes / last.size_bytes:.1f} times smaller and {_times(last.speedup)} times "
         f"faster than the original, at {_percent(last.metric)} against {_percent(first.metric)} on "
         f"{first.samples} recordings{_lost(last)}.",
         f"The same small network trained alone, for as many steps and from the labels only, reaches "
         f"{_percent(alone.metric)}; taught by the original it reaches {_percent(small.metric)}.",
         f"The depthwise-separable spotter that people designed by hand ({CONTROL}, in int8) takes "
-        f"{1000 * (designed.median_ms or 0):.0f} µs and {designed.size_bytes / 1000:.0f} KB at "
-        f"{_percent(designed.metric)}; ours takes {1000 * (last.median_ms or 0):.0f} µs and "
+        f"{time_text(designed.median_ms)} and {designed.size_bytes / 1000:.0f} KB at "
+        f"{_percent(designed.metric)}; ours takes {time_text(last.median_ms)} and "
         f"{last.size_bytes / 1000:.0f} KB.",
     ]
     return found
@@ -110,6 +111,10 @@ def findings(lines: Sequence[LedgerLine], controls: int) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.1f}"
 
 
 def _lost(line: LedgerLine) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class _Found:
     """A flip before its picture is drawn; `position` is that within a sequence, or ()."""
 
     index: int
-    words: tuple[str, str, str]  # the truth, before, after
+    values: tuple[int, int, int]  # the truth, before, after
     row: Mapping[str, np.ndarray[Any, Any]]
     position: tuple[int, ...]
 
@@ -56,14 +57,17 @@ def find_flips(
     """Compare decisions (the largest along the last axis of the first output) row by row.
 
     A row is one sample; for a sequence of decisions each position counts, and the text up to it is shown. Positions
-    whose target is negative are no decisions. Those that are shown come from as many classes as there are.
+    whose target is negative are no decisions. Those that are shown come from as many classes as there are, drawn
+    evenly from each (a reservoir; Vitter 1985).
 
     Returns:
         None where the task has no classes, or the output does not decide between them: then nothing is claimed.
     """
     name, labels = model.outputs[0].name, task.labels
     decisions = flipped = mended = spoilt = 0
-    found: dict[str, list[_Found]] = {}
+    found: dict[int, list[_Found]] = {}
+    seen: Counter[int] = Counter()
+    rng = np.random.default_rng(0)
     for inputs, target in getattr(task, split):
         scores = [np.asarray(run(inputs)[name]) for run in (before, after)]
         truth = np.asarray(target)
@@ -76,12 +80,16 @@ def find_flips(
         spoilt += int((different & (chosen[0] == truth)).sum())
         for place in np.argwhere(different):
             at = tuple(int(i) for i in place)
-            words = tuple(_visible(labels[int(value[at])]) for value in (truth, *chosen))
-            kept = found.setdefault(words[0], [])
-            if len(kept) < limit:
-                row = {key: np.array(value[at[0]]) for key, value in inputs.items()}
-                index = decisions + int(counts[: at[0]].sum() + counts[at[0]].ravel()[: _flat(at, truth.shape)].sum())
-                kept.append(_Found(index=index, words=words, row=row, position=at[1:]))  # type: ignore[arg-type]
+            kind = int(truth[at])
+            seen[kind] += 1
+            kept = found.setdefault(kind, [])
+            slot = len(kept) if len(kept) < limit else int(rng.integers(seen[kind]))
+            if slot >= limit:
+                continue
+            index = decisions + int(counts[: at[0]].sum() + counts[at[0]].ravel()[: _flat(at, truth.shape)].sum())
+            row = {key: np.array(value[at[0]]) for key, value in inputs.items()}
+            values = (kind, int(chosen[0][at]), int(chosen[1][at]))
+            kept[slot : slot + 1] = [_Found(index=index, values=values, row=row, position=at[1:])]
         decisions += int(counts.sum())
         flipped += int(different.sum())
     shown = sorted(_from_every(found.values(), limit), key=lambda flip: flip.index)
@@ -117,10 +125,11 @@ def _drawn(flip: _Found, model: Model, labels: tuple[str, ...]) -> Flip:
     elif flip.position:  # a token decides for the next one: the labels are the vocabulary
         end = flip.position[0] + 1
         tokens = value.ravel()[max(0, end - 40) : end]
-        text = "".join(labels[token] if 0 <= token < len(labels) else f"<{token}>" for token in map(int, tokens))
+        words = (labels[token] if 0 <= token < len(labels) else f"<{token}>" for token in map(int, tokens))
+        text = "".join(words).replace("\n", "↵")
     else:
         text = " ".join(map(str, value.ravel()[:20])) + (" …" if value.size > 20 else "")
-    truth, before, after = flip.words
+    truth, before, after = (_visible(labels[value]) for value in flip.values)
     return Flip(index=flip.index, label=truth, before=before, after=after, picture=picture, text=text)
 
 

@@ -11,7 +11,15 @@ from typing import Any, Literal
 from benchmarks import plots
 from benchmarks.flips import Flip
 from benchmarks.page import Figure, Page, Plot, Table, render
-from benchmarks.report_tables import benchmark_table, costs_table, recipe_table, step_name, step_tables, steps_table
+from benchmarks.report_tables import (
+    benchmark_table,
+    costs_table,
+    lower_is_better,
+    recipe_table,
+    step_name,
+    step_tables,
+    steps_table,
+)
 from benchmarks.words import bytes_text, count_text, drop_text, is_fraction, score_text, time_text, times_text
 from export.files import whole
 from models.errors import DataError
@@ -158,7 +166,9 @@ def _tables(
 ) -> list[Table]:
     found = []
     if steps:
-        found.append(steps_table("What each step cost and gave", steps, steps[0]))
+        chain = any(step.get("settings") for step in steps)
+        title = "What each step cost and gave" if chain else "The models, held against the first"
+        found.append(steps_table(title, steps, steps[0]))
     if steps and controls:
         found.append(steps_table("The controls", controls, steps[0]))
     if measured:
@@ -167,7 +177,8 @@ def _tables(
 
 
 def _details(steps: Sequence[Document], controls: Sequence[Document]) -> list[Table]:
-    found = [recipe_table([*steps, *controls])] if steps else []
+    told = [step for step in (*steps, *controls) if step.get("settings") or step.get("facts")]
+    found = [recipe_table(told)] if told else []
     if len(steps) > 1 and (table := costs_table(steps[0], steps[-1])):
         found.append(table)
     for step in (*steps, *controls):
@@ -180,7 +191,7 @@ def _plots(
 ) -> list[Plot]:
     shown = [*steps, *controls]
     twice = {name for name, times in Counter(step["pass"] for step in shown).items() if times > 1}
-    names = [step_name(step) if step["pass"] in twice else str(step["pass"]) for step in shown]
+    names = [f"{step['step']} {step['pass']}" if step["pass"] in twice else str(step["pass"]) for step in shown]
     found = []
     if len(shown) > 1 and all(step.get("metric") is not None for step in shown):
         points = [
@@ -189,7 +200,8 @@ def _plots(
         ]
         svg = plots.size_against_score(points, metric=str(shown[0].get("metric_name") or "score"))
         also = " The controls are among the points." if controls else ""
-        found.append(Plot(svg, f"File size against score, with 95 % intervals.{also}"))
+        better = "Lower" if lower_is_better(shown, shown[0]) else "Higher"
+        found.append(Plot(svg, f"File size against score, with 95 % intervals. {better} is better.{also}"))
     if len(shown) > 1 and all(step.get("median_ms") is not None for step in shown):
         bars = [(name, *_interval(s)) for name, s in zip(names, shown, strict=True)]
         found.append(Plot(plots.latency(bars), f"Median latency at batch 1 on {threads}, with its 95 % interval."))
@@ -198,8 +210,11 @@ def _plots(
         found.append(Plot(plots.latency(bars), "Median latency, with its 95 % interval."))
     if len(steps) > 1 and steps[0].get("costs") and steps[-1].get("costs"):
         for key, unit in (("bytes", "bytes of weights"), ("macs", "multiply-adds")):
-            sides = [[(row["layer"], row[key]) for row in step["costs"] if row[key]] for step in (steps[0], steps[-1])]
-            found.append(Plot(plots.layers(*sides, unit), f"Layer by layer, before and after: {unit}."))
+            before, after = (
+                [(row["layer"], row[key]) for row in step["costs"] if row[key]] for step in (steps[0], steps[-1])
+            )
+            svg = plots.layers(before, after, unit)
+            found.append(Plot(svg, f"Layer by layer, before and after: {unit}."))
     return found
 
 

@@ -32,8 +32,8 @@ _PROSE = ("layer", "loss", "reason")
 
 
 def step_name(step: Document) -> str:
-    """A line of the ledger as the page calls it: 2 prune."""
-    return f"{step['step']} {step['pass']}"
+    """A line of the ledger as the page calls it: 2 prune; a finished model by its name alone."""
+    return f"{step['step']} {step['pass']}" if step.get("settings") else str(step["pass"])
 
 
 def steps_table(title: str, steps: Sequence[Document], first: Document) -> Table:
@@ -53,15 +53,24 @@ def steps_table(title: str, steps: Sequence[Document], first: Document) -> Table
         )
         for step in steps
     ]
-    return Table(title, heads, rows, note=_score_note(first))
+    told = [place for place, _ in enumerate(heads) if place < 2 or any(row[place] != NONE for row in rows)]
+    rows_told = [[row[place] for place in told] for row in rows]
+    return Table(title, [heads[place] for place in told], rows_told, note=_score_note(steps, first))
 
 
-def _score_note(first: Document) -> str:
+def lower_is_better(steps: Sequence[Document], first: Document) -> bool:
+    """Whether a score that rose was lost: told by the lines themselves."""
+    changes = [(step["metric"] - first["metric"]) * step["drop"] for step in steps if step.get("drop")]
+    return any(change > 0 for change in changes)
+
+
+def _score_note(steps: Sequence[Document], first: Document) -> str:
     if not first.get("samples"):
         return ""
+    better = ", lower is better" if lower_is_better(steps, first) else ""
     point = " 1 pt is 0.01 of the score." if first.get("unit") == "fraction" else ""
     return (
-        f"Score: {first.get('metric_name') or 'the score'} on {first['samples']:,} samples of the test split. "
+        f"Score: {first.get('metric_name') or 'the score'} on {first['samples']:,} samples of the test split{better}. "
         f"Lost: the difference to the original over the same samples; below zero is a gain.{point} "
         "Small figures are 95 % intervals."
     )
@@ -179,7 +188,7 @@ def step_tables(step: Document) -> Iterator[Table]:
     if candidates := facts.get("candidates"):
         note = " ".join(
             f"{word}: {facts[key]}."
-            for key, word in (("chosen", "Chosen"), ("timed_on", "Timed on"), ("judged_on", "Judged on the"))
+            for key, word in (("chosen", "Chosen"), ("timed_on", "Timed on"), ("judged_on", "Judged on"))
             if facts.get(key)
         )
         yield _records(f"{title}: the candidates that were measured", candidates, note)

@@ -65,6 +65,13 @@ def test_every_class_is_shown_before_one_is_shown_twice():
     assert [f.label for f in found.shown] == ["a", "a", "b", "c"] and found.flipped == 52
 
 
+def test_of_many_flips_the_late_ones_are_shown_as_well_and_the_same_each_time():
+    once, again = (flips([[0] * 500], [[1] * 500], [[2] * 500], limit=24) for _ in range(2))
+    places = [f.index for f in once.shown]
+    assert once == again and len(set(places)) == 24 and places == sorted(places)
+    assert places[0] < 150 and places[-1] > 350  # of 24 drawn evenly from 500
+
+
 @pytest.mark.parametrize(
     ("labels", "truth"), [((), [0, 1]), (("only",), [0, 0]), (("a", "b", "c", "d"), [[0, 1], [1, 0]])]
 )

@@ -7,7 +7,7 @@ from html import unescape
 import pytest
 
 from benchmarks.report import figures_of, page_of, write_report
-from benchmarks.report_tables import benchmark_table, costs_table, step_tables, steps_table
+from benchmarks.report_tables import benchmark_table, costs_table, lower_is_better, step_tables, steps_table
 from models.errors import CompressError, DataError
 
 HOSTILE = "<script>alert(1)</script>"
@@ -215,7 +215,7 @@ def test_threads_are_those_that_were_measured():
 
 
 def test_each_step_has_its_row_with_its_intervals():
-    table = steps_table("steps", [FIRST, LAST], FIRST)
+    table = steps_table("steps", [FIRST, {**LAST, "seconds": 23.4}], FIRST)
     rows = [dict(zip(table.heads, row, strict=True)) for row in table.rows]
     assert rows[0]["lost"] == rows[0]["speed-up"] == "–" and rows[0]["file size"] == "1,000 KB"
     assert rows[1] == {
@@ -227,7 +227,7 @@ def test_each_step_has_its_row_with_its_intervals():
         "MACs": "2.00 M\n10.0× less",
         "median time": "40.0 µs",
         "speed-up": "10.0×\n9.50 to 10.50, faster",
-        "made in": "–",
+        "made in": "23 s",
     }
     assert "600 samples" in table.note
 
@@ -237,7 +237,22 @@ def test_a_ledger_without_scores_or_times_is_shown_without():
     steps = [{**FIRST, **bare, "samples": 0}, {**LAST, **bare, "samples": 0}]
     found = page_of(ledger={"steps": steps}, benchmark=None, flips=None)
     assert [figure.text.split("\n")[0] for figure in found.figures] == ["smaller file", "fewer multiply-adds"]
-    assert found.tables[0].rows[1][1:3] == ("–", "–") and len(found.plots) == 2 and not found.flips_summary
+    assert list(found.tables[0].heads) == ["step", "score", "file size", "parameters", "MACs"]
+    assert found.tables[0].rows[1][1] == "–" and len(found.plots) == 2 and not found.flips_summary
+
+
+def test_a_score_that_rises_and_is_lost_is_better_when_lower():
+    rising = {**LAST, "metric": FIRST["metric"] + 0.1, "drop": 0.1}
+    assert lower_is_better([FIRST, rising], FIRST) and not lower_is_better([FIRST, LAST], FIRST)
+    assert not lower_is_better([FIRST], FIRST)
+    assert ", lower is better." in steps_table("steps", [FIRST, rising], FIRST).note
+
+
+def test_finished_models_have_no_numbers_and_no_settings():
+    models = [{**FIRST, "pass": "a.onnx"}, {**LAST, "pass": "b.onnx", "settings": {}, "facts": {}}]
+    found = page(ledger={**LEDGER, "steps": models, "controls": []}, benchmark=None)
+    assert found.versus == "b.onnx, against a.onnx:" and found.tables[0].title == "The models, held against the first"
+    assert [row[0] for row in found.tables[0].rows] == ["a.onnx", "b.onnx"] and "settings" not in found.details[0].title
 
 
 def test_layers_that_became_several_are_summed_before_and_after():
