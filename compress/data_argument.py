@@ -29,7 +29,7 @@ def is_named(data: str) -> bool:
 
 def task_for(
     data: str,
-    model: Model | None,
+    model: Model | None = None,
     *,
     seed: int = 0,
     batch_size: int = 64,

@@ -207,6 +207,11 @@ def _safely(file: Path) -> Any:
 def _shown(data: Arrays | Task | None) -> list[InputSpec]:
     if data is None:
         return []
+    if isinstance(data, str | os.PathLike):
+        raise UsageError(
+            f"load: data is {os.fspath(data)!r}, and what shows the inputs is a task or the arrays of one batch. "
+            f"Make the task first: compress.task_for({os.fspath(data)!r})"
+        )
     arrays = data if isinstance(data, Mapping) else next(iter(data.train))[0]
     return list(inputs_of(arrays))
 
