@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
     )
     function = click.argument("model")(function)
     line = _EXAMPLES.get(name, f"compress {name} cnn-fsdd")
-    return click.command(name, help=of.__doc__ or summary, short_help=summary, epilog=example(line))(function)
+    text = cleandoc(of.__doc__ or summary).partition("\n\nRaises:")[0]  # for callers from Python
+    return click.command(name, help=text, short_help=summary, epilog=example(line))(function)
 
 
 def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool) -> None:
