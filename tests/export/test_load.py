@@ -152,8 +152,9 @@ def test_arrays_tell_the_inputs_in_any_order(net):
 
 
 def test_the_name_of_data_is_no_data_and_the_way_is_named(net):
+    torch.save(net.state_dict(), "weights.pt")
     with pytest.raises(UsageError, match=r"data is 'digits\.npz'.*compress\.task_for\('digits\.npz'\)"):
-        load(net / "weights.pt", arch="net:build", data="digits.npz")
+        load("weights.pt", arch=ARCH, data="digits.npz")
 
 
 def test_one_input_may_have_any_name_and_a_module_may_be_ready(project):
