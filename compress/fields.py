@@ -104,7 +104,8 @@ def build(of: Callable[..., T], values: Mapping[str, Any], *, where: str) -> T:
     try:
         return of(**read)
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+        said = str(error)  # a pass says its own name, and `where` may be just that
+        raise UsageError(said if said.startswith(f"{where}: ") else f"{where}: {said}") from None
 
 
 def table(of: type) -> str:
