@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from export.cost import Cost, LayerCost, Step, gathered, peak_bytes
+from export.counts import Cost, LayerCost, Step, gathered, peak_bytes
 from export.einsum import einsum_macs
 from export.naming import layer_of
 from export.observe import observe
@@ -35,7 +35,7 @@ _DEQUANTIZE, _QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 
 def onnx_cost(model: Model, sizes: Mapping[str, int]) -> Cost:
     """Cost of an ONNX model's main form at the sizes."""
-    network: ir.Model = model.network.clone()  # type: ignore[union-attr]
+    network = model.onnx.clone()
     name_nodes(network)
     seen = observe(network, example(model.inputs, sizes))
     return _counted(network, seen)
@@ -82,7 +82,7 @@ def _rows(node: ir.Node, seen: Mapping[str, _Array], times: int) -> list[LayerCo
     if bodies:
         return _body_rows(node, bodies, seen, times)
     macs = times * macs_of(node, seen)
-    out_bytes = sum(seen[o.name].nbytes for o in node.outputs if o.name in seen)
+    out_bytes = sum(array.nbytes for array in _outputs(node, seen))
     integer = macs if node.op_type in _INTEGER or _between_conversions(node) else 0
     return [LayerCost(layer=layer_of(node), type=node.op_type, macs=macs, integer_macs=integer, out_bytes=out_bytes)]
 
@@ -93,7 +93,8 @@ def _body_rows(node: ir.Node, bodies: Sequence[ir.Graph], seen: Mapping[str, _Ar
     if node.op_type == "Scan":
         first = node.inputs[len(node.inputs) - int(node.attributes["num_scan_inputs"].value)]
         axes = node.attributes.get("scan_input_axes")
-        runs *= seen[first.name].shape[axes.value[0] if axes else 0] if first is not None and first.name in seen else 1
+        array = seen.get(first.name or "") if first is not None else None
+        runs *= array.shape[axes.value[0] if axes else 0] if array is not None else 1
     if node.op_type == "Loop":
         trip = node.inputs[0]
         runs *= _trips(trip, seen)
@@ -132,9 +133,9 @@ def _weights(network: ir.Model) -> list[tuple[str, str, int, int]]:
 
 def _computing_use(value: ir.Value) -> tuple[ir.Node, int]:
     """The first use of a constant, through a DequantizeLinear, Cast or Transpose of its own."""
-    user, place = value.uses()[0]
+    user, place = next(iter(value.uses()))
     while user.op_type in (_DEQUANTIZE, "Cast", "Transpose", "Identity") and place == 0 and user.outputs[0].uses():
-        user, place = user.outputs[0].uses()[0]
+        user, place = next(iter(user.outputs[0].uses()))
     return user, place
 
 
@@ -166,11 +167,15 @@ def macs_of(node: ir.Node, seen: Mapping[str, _Array]) -> int:
     count = _COUNTS.get(node.op_type)
     if count is None or not node.outputs[0].name:
         return 0
-    if not any(o.name in seen for o in node.outputs):
+    given = _outputs(node, seen)
+    if not given:
         return 0  # in the branch of an If that did not run
     shapes = [a.shape if (a := _array(i, seen)) is not None else () for i in node.inputs]
-    out = next(seen[o.name].shape for o in node.outputs if o.name in seen)
-    return int(count(_Call(node, shapes, out)))
+    return int(count(_Call(node, shapes, given[0].shape)))
+
+
+def _outputs(node: ir.Node, seen: Mapping[str, _Array]) -> list[_Array]:
+    return [seen[o.name] for o in node.outputs if o.name is not None and o.name in seen]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from export.cost import Cost, LayerCost, Step, gathered, peak_bytes
+from export.counts import Cost, LayerCost, Step, gathered, peak_bytes
 from export.einsum import einsum_macs
 from export.lifted import MAIN, Lifted, attribute, device_of, evaluating, tensors
 from models.records import Model
@@ -100,7 +100,7 @@ def _parameters_once(network: Lifted, rows: Sequence[LayerCost]) -> list[LayerCo
 def _module_macs(module: nn.Module, args: _Shapes, out: Any) -> int:
     x = args[0]
     if isinstance(module, nn.Linear):
-        return out.numel() * module.in_features
+        return int(out.numel() * module.in_features)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         return int(x.numel() * math.prod(module.weight.shape[1:]))
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -111,8 +111,8 @@ def _module_macs(module: nn.Module, args: _Shapes, out: Any) -> int:
         if isinstance(module, kind):
             rows = x.numel() // x.shape[-1]  # steps x batch
             weights = [p for name, p in module.named_parameters() if "weight" in name]
-            assert gates * module.hidden_size == weights[0].shape[0]
-            return rows * sum(p.numel() for p in weights)
+            assert gates * int(module.hidden_size) == weights[0].shape[0]  # type: ignore[arg-type] # an int: all six have it
+            return int(rows * sum(p.numel() for p in weights))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -124,6 +124,22 @@ class Model:
     def is_onnx(self) -> bool:
         """Whether the network is an ONNX graph and no torch module."""
         return type(self.network).__module__.startswith("onnx_ir")
+
+    @property
+    def onnx(self) -> onnx_ir.Model:
+        """The network as an ONNX graph; raises TypeError where it is a torch module."""
+        if not self.is_onnx:
+            raise TypeError(f"model {self.name!r} is a torch network, and an ONNX graph is needed. Use to_onnx first.")
+        return cast("onnx_ir.Model", self.network)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network as a torch module; raises TypeError where it is an ONNX graph."""
+        if self.is_onnx:
+            raise TypeError(
+                f"model {self.name!r} is an ONNX graph, and a torch network is needed. Use lift_onnx first."
+            )
+        return cast("torch.nn.Module", self.network)
 
 
 def sizes_of(model: Model, **chosen: int) -> dict[str, int]:

@@ -7,7 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import compress  # noqa: F401
-from export.cost import Step, cost, integer_macs_share, peak_bytes
+from export.cost import cost, integer_macs_share
+from export.counts import Step, peak_bytes
 from export.einsum import einsum_macs
 from export.lift import lift
 from export.lifted import tensors
