@@ -102,6 +102,8 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, wr
     if not outcome.changed:
         why = outcome.skipped[0].text if outcome.skipped else "it found nothing to work on"
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
+    if outcome.changed and getattr(step, "recover", None) == 0 and not getattr(step, "minutes", 0):
+        console.warn(f"{step.name} changed the network and did not train it after (--recover 0): it will score lower.")
     console.wrote(written)
     console.say(f"next: compress {_next(call, given, written[0])}")
     console.document(

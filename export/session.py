@@ -263,7 +263,7 @@ def _wanted(provider: str) -> list[str]:
     if wanted not in ort.get_available_providers():
         raise DeviceError(
             f"device {provider!r}: this onnxruntime has no {wanted}. Install the one that has: "
-            "pip uninstall onnxruntime && pip install 'compress-nn[cuda]'"
+            "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
         )
     if provider == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed

@@ -181,7 +181,7 @@ def test_a_missing_provider_names_the_install_line():
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     text = refusal(DeviceError, spotter(), device="cuda")
-    assert "no CUDAExecutionProvider" in text and "pip install 'compress-nn[cuda]'" in text and "\n" not in text
+    assert "no CUDAExecutionProvider" in text and "pip install onnxruntime-gpu" in text and "\n" not in text
 
 
 def test_refuses_a_wrong_call():
