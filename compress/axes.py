@@ -183,12 +183,13 @@ def factor(dim: Dim, outer: int) -> tuple[Dim, Dim]:
 
 
 def unify(one: Dim, other: Dim, reason: str) -> Dim:
-    """Tie two dimensions of one size index by index, and give the dimension that both are now.
+    """Tie two dimensions index by index, and give the dimension that both are now.
 
-    Where they do not fit each other, both are frozen for the reason.
+    Where they do not fit each other, in size or in how they are put together, both are frozen for the reason.
     """
-    assert size_of(one) == size_of(other), (one, other)
     try:
+        if size_of(one) != size_of(other):
+            raise Mismatch
         _unify(one, other)
     except Mismatch:
         freeze(one, reason)

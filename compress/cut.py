@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from export.layers import put
 from export.lifted import MAIN, Lifted, annotate
+from models.errors import CompressError
 from models.records import Dims, Form, InputSpec, Model, OutputSpec, sizes_of
 
 from .axes import Axis, Dim, Mask, keep_mask
@@ -42,7 +43,26 @@ def cut(model: Model, ties: Ties, keep: Mapping[Axis, Mask]) -> Model:
         forms[name] = replace(form, inputs=taken, outputs=given)
     made = replace(model, network=network, inputs=inputs, outputs=outputs, forms=forms)
     annotate(network, made.inputs, sizes_of(made), forms=forms)
+    for name, given in ((MAIN, made.outputs), *((name, form.outputs) for name, form in forms.items())):
+        _check_outputs(network.graphs[name], given)
     return made
+
+
+def _check_outputs(graph: fx.Graph, outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse to give a network whose outputs are not what was promised; raises CompressError."""
+    nodes = graph.output_node().args[0]
+    assert isinstance(nodes, tuple)
+    for spec, node in zip(outputs, nodes, strict=True):
+        shape = node.meta["shape"] if isinstance(node, fx.Node) else None
+        wanted = tuple(d if isinstance(d, int) else None for d in spec.dims)
+        found = tuple(
+            d if isinstance(d, int) and w is not None else None for d, w in zip(shape or (), wanted, strict=False)
+        )
+        if len(shape or ()) != len(wanted) or found != wanted:
+            raise CompressError(
+                f"prune: after the cut output '{spec.name}' has the shape {list(shape or ())}, and it must stay "
+                f"{list(spec.dims)}. This is a mistake of ours; leave out the layers before it with --skip."
+            )
 
 
 def _narrow(network: nn.Module, tied: Tied, keep: Mapping[Axis, Mask]) -> None:
@@ -73,12 +93,13 @@ def _signature(
     given = [node for node in graph.nodes if node.op == "placeholder"]
     results = graph.output_node().args[0]
     assert isinstance(results, tuple)
+    states = {spec.state_of for spec in inputs}
     new_inputs = tuple(
         replace(spec, dims=_narrowed(spec.dims, ties.dims[node], keep))
         for spec, node in zip(inputs, given, strict=True)
     )
     new_outputs = tuple(
-        replace(spec, dims=_narrowed(spec.dims, ties.dims.get(node), keep))  # type: ignore[arg-type]
+        replace(spec, dims=_narrowed(spec.dims, ties.dims.get(node), keep)) if spec.name in states else spec
         for spec, node in zip(outputs, results, strict=True)
     )
     return new_inputs, new_outputs

@@ -139,7 +139,8 @@ def _gated(call: Call, tensors: list[Dims]) -> Dim:
 
 def _states(call: Call, hidden: list[Dim], outputs: list[Dim]) -> None:
     """Tie layers whose states are handed over as one tensor."""
-    for value, mine in zip(_flat(call.node.args[1:]), (outputs, hidden), strict=False):
+    given = _flat([*call.node.args[1:], *call.node.kwargs.values()])
+    for value, mine in zip(given, (outputs, hidden), strict=False):
         call.tie_all([*mine, call.dims(value)[-1]])
     for user in call.node.users:
         if user.args[1] == 1 and user.users:

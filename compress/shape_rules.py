@@ -48,7 +48,7 @@ def move(call: Call) -> Given:
 def concat(call: Call) -> Given:
     """One after another along `dim`, side by side elsewhere."""
     tensors = [call.dims(node) for node in call["tensors"]]
-    tensors = [dims for dims in tensors if len(dims) > 1 or size_of(dims[0])] if len(tensors[-1]) > 1 else tensors
+    tensors = [dims for dims in tensors if len(dims) == max(map(len, tensors))]  # torch passes over empty ones
     place = call.position("dim", len(tensors[0]))
     made = [call.tie_all([dims[i] for dims in tensors]) for i in range(len(tensors[0])) if i != place]
     made.insert(place, Sum(tuple(dims[place] for dims in tensors)))

@@ -59,7 +59,8 @@ def reduce(call: Call) -> Given:
     over = call["dim"]
     which = range(len(dims)) if over is None or over == [] else [over] if isinstance(over, int) else over
     gone = {i % len(dims) for i in which} if dims else set()
-    if call.kind not in _ZERO_IS_NOTHING:
+    order = call.arguments.get("ord", call.arguments.get("p", 2))
+    if call.kind not in _ZERO_IS_NOTHING or (isinstance(order, int | float) and order < 0):
         call.freeze((dims[i] for i in gone), "runs over it")
     if call["keepdim"]:
         return call.results(tuple(Axis(1) if i in gone else d for i, d in enumerate(dims)))
@@ -297,11 +298,11 @@ def _named(names: str, rule: Rule) -> dict[str, Rule]:
 
 COMPUTING: dict[str, Rule] = {
     **_named(
-        "alias clone contiguous copy detach dropout alpha_dropout feature_dropout fill hardswish lift_fresh "
+        "alias clone contiguous detach dropout alpha_dropout feature_dropout fill hardswish lift_fresh type_as "
         "log_sigmoid to _to_copy zeros_like ones_like full_like empty_like resolve_conj resolve_neg",
         same,
     ),
-    **_named("masked_fill subtract multiply divide true_divide floor_divide type_as fmax fmin", pointwise),
+    **_named("copy masked_fill subtract multiply divide true_divide floor_divide fmax fmin", pointwise),
     **_named(
         "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort "
         "argsort flip",

@@ -18,7 +18,7 @@ from torch import fx
 from export.lifted import MAIN, Lifted, attribute, device_of, evaluating, tensors
 from models.records import InputSpec, Model, OutputSpec, sizes_of
 
-from .axes import Axis, Product, axes_of, freeze, resolve, terms_of
+from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of
 from .layer_rules import rule_for
 from .shape_rules import MOVING, item
 from .ties import Call, Dims, Given, Rule, Tied, Ties
@@ -80,7 +80,7 @@ def analyse(model: Model, *, skip: Sequence[str] = ()) -> Ties:
             elif node.op == "output":
                 _freeze_outputs(ties, node, outputs, states)
             else:
-                ties.dims[node] = _rule(ties, node)(Call(ties, node))
+                ties.dims[node] = _followed(ties, node)
     _skip(ties, skip)
     _keep_alike(ties)
     _one_per_product(ties)
@@ -144,6 +144,15 @@ def _freeze_outputs(ties: Ties, node: fx.Node, outputs: Sequence[OutputSpec], st
                 Call(ties, node).tie(dim, state)
         for dim in dims if isinstance(dims, tuple) and spec.name not in states else ():
             freeze(dim, f"it is an output, '{spec.name}', of the model")
+
+
+def _followed(ties: Ties, node: fx.Node) -> Given:
+    """What its rule says of a node; a call that the rule was not written for is frozen like one without a rule."""
+    call = Call(ties, node)
+    try:
+        return _rule(ties, node)(call)
+    except (Mismatch, LookupError, TypeError, ValueError):
+        return unknown(call)
 
 
 def _rule(ties: Ties, node: fx.Node) -> Rule:

@@ -52,6 +52,7 @@ def random_keep(dim, rng):
     return {axis: rng.random(axis.size) < 0.5 for axis in axes_of(dim)}
 
 
+@settings(deadline=None, max_examples=60)
 @given(dims)
 def test_putting_a_dimension_in_order_changes_nothing(dim):
     before, names = size_of(dim), {}
@@ -59,6 +60,7 @@ def test_putting_a_dimension_in_order_changes_nothing(dim):
     assert resolve(resolve(dim)) == resolve(dim)
 
 
+@settings(deadline=None, max_examples=60)
 @given(dims, st.data())
 def test_two_pieces_are_the_whole(dim, data):
     at = data.draw(st.integers(0, size_of(dim)))
@@ -71,6 +73,7 @@ def test_two_pieces_are_the_whole(dim, data):
     assert labels(left, names) + labels(right, names) == labels(dim, names)
 
 
+@settings(deadline=None, max_examples=60)
 @given(dims, st.data())
 def test_rows_of_a_dimension_are_the_whole(dim, data):
     outer = data.draw(st.sampled_from([n for n in range(1, size_of(dim) + 1) if size_of(dim) % n == 0]))
@@ -83,6 +86,7 @@ def test_rows_of_a_dimension_are_the_whole(dim, data):
     np.testing.assert_array_equal(keep_mask(Product((rows, inner)), keep), keep_mask(dim, keep))
 
 
+@settings(deadline=None, max_examples=60)
 @given(dims, dims, st.integers(0, 9))
 def test_what_is_tied_is_cut_at_the_same_indices(one, other, seed):
     """Pieces of equal size are tied in whatever way they were put together, or frozen."""
@@ -95,6 +99,7 @@ def test_what_is_tied_is_cut_at_the_same_indices(one, other, seed):
     np.testing.assert_array_equal(keep_mask(one, keep), keep_mask(other, keep))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 5), st.data())
 def test_branches_that_are_concatenated_in_any_way_and_added_agree(sizes, seed, data):
     """cat(a, b, c) + cat(d, e), with boundaries anywhere: the masks of both sides are one mask."""
@@ -110,7 +115,7 @@ def test_branches_that_are_concatenated_in_any_way_and_added_agree(sizes, seed, 
     np.testing.assert_array_equal(keep_mask(first, keep), keep_mask(second, keep))
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
 def test_a_reshape_moves_masks_as_numpy_moves_elements(shape, data):
     axes = [Axis(n) for n in shape]
@@ -133,6 +138,7 @@ def test_a_reshape_moves_masks_as_numpy_moves_elements(shape, data):
     np.testing.assert_array_equal(elements(axes, shape).reshape(new), elements(made, new))
 
 
+@settings(deadline=None, max_examples=60)
 @given(dims)
 def test_values_are_shared_out_to_axes_without_loss(dim):
     values = np.random.default_rng(0).random(size_of(dim))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -16,7 +16,7 @@ from export.lift import lift
 from export.lifted import evaluating, tensors
 from export.wrap import from_entry
 from models import ZOO, find
-from models.errors import UsageError
+from models.errors import CompressError, UsageError
 from models.records import InputSpec, Model, sizes_of
 from tests.compress.dead_units import count, outputs_of
 from tests.compress.networks import IMAGE, NETWORKS, spec
@@ -114,6 +114,7 @@ def test_layers_that_nobody_calls_are_left():
     assert len(Prune(recover=0)(lifted(Spare()), Context()).changed) == 2
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 400), st.floats(0, 0.99), st.sampled_from([1, 4, 8, 16, 32]), st.sampled_from([1, 3, 8, 24]))
 def test_widths_are_rounded_up_only_where_that_costs_little(size, ratio, multiple, row):
     least = size - int(size * ratio + 1e-9)
@@ -203,3 +204,10 @@ def test_shapes_in_the_graph_follow():
     shapes = {n.target: n.meta["shape"] for n in graph.nodes if n.op == "call_module"}
     assert shapes["0"] == ("N", 8) and shapes["2"] == ("N", 4)
     assert sizes_of(replace(model)) == {"N": 1}
+
+
+def test_a_network_whose_outputs_would_change_is_not_given(monkeypatch):
+    model = lifted(chain(10, 16, 4))
+    monkeypatch.setattr("compress.units._freeze_outputs", lambda *given: None)  # as if a rule were wrong
+    with pytest.raises(CompressError, match=r"prune: after the cut output 'y' has the shape \['N', 2\], .* \['N', 4\]"):
+        Prune(recover=0)(model, Context())

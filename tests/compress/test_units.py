@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.units import groups
+from compress.units import RULES, groups
 from export.from_onnx import lift_onnx
 from export.lift import lift
 from export.to_onnx import to_onnx
@@ -232,3 +232,12 @@ def test_a_network_that_exists_only_as_onnx_loses_the_same_units():
 def test_a_network_shown_only_images_of_one_size_is_walked_at_that_size():
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 14 * 14, 4))
     assert not by_place(lift_module(module, IMAGE))["0.weight[0]"].reason
+
+
+def test_a_call_that_its_rule_was_not_written_for_is_frozen_like_an_unknown_one(monkeypatch):
+    def puzzled(call):
+        raise IndexError
+
+    monkeypatch.setitem(RULES, "relu", puzzled)
+    monkeypatch.setattr("compress.units.computes_pointwise", lambda node: False)
+    assert by_place(lift_module(Asks(lambda x: x), FRAMES))["a.weight[0]"].reason == "'relu' (relu) has no rule"
