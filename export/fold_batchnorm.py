@@ -33,7 +33,10 @@ def fold_batch_norms(network: ir.Model) -> int:
 def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
     """Each use of the layer's weights with the batch norm behind it; None unless all are alike and may be folded."""
     weight, bias = layer.inputs[1], layer.inputs[2] if len(layer.inputs) > 2 else None
-    if _constant(weight) is None or (bias is not None and _constant(bias) is None) or weight.is_graph_output():
+    numbers = _constant(weight)
+    if weight is None or numbers is None or weight.is_graph_output():
+        return None
+    if bias is not None and _constant(bias) is None:
         return None
     pairs = []
     for user, position in weight.uses():
@@ -48,7 +51,7 @@ def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
     alike = all(
         all(np.array_equal(a, b) for a, b in zip(first, _parameters(norm), strict=True)) for _, norm in pairs[1:]
     )
-    fits = first[0].size in _constant(weight).shape or layer.op_type == "ConvTranspose"  # type: ignore[union-attr]
+    fits = first[0].size in numbers.shape or layer.op_type == "ConvTranspose"
     return pairs if alike and fits else None
 
 
@@ -71,7 +74,7 @@ def _foldable(norm: ir.Node, value: ir.Value) -> bool:
 def _parameters(norm: ir.Node) -> list[_Array]:
     """Gamma, beta, mean, variance and epsilon, in double precision."""
     arrays = [np.asarray(_constant(value), np.float64) for value in norm.inputs[1:5]]
-    return [*arrays, np.float64(_number(norm, "epsilon", 1e-5))]
+    return [*arrays, np.asarray(_number(norm, "epsilon", 1e-5), np.float64)]
 
 
 def _fold(pairs: list[tuple[ir.Node, ir.Node]]) -> None:

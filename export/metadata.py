@@ -37,7 +37,7 @@ def write_metadata(model: Model, forms: Mapping[str, str] = {}) -> dict[str, str
         "preprocess": _without_defaults(asdict(model.preprocess)) if model.preprocess else None,
         "history": [dict(step) for step in model.history],
         "typical": dict(model.typical),
-        "inputs": {spec.name: facts for spec in model.inputs if (facts := _input_facts(spec))},
+        "inputs": {spec.name: own for spec in model.inputs if (own := _input_facts(spec))},
         "forms": dict(forms),
         "versions": versions(),
     }
@@ -53,7 +53,7 @@ def read_metadata(model: Model, source: str) -> tuple[Model, dict[str, str]]:
     Raises:
         ModelFileError: metadata of ours that cannot be read, or of a later version of this package.
     """
-    texts = {k.removeprefix(PREFIX): t for k, t in model.network.metadata_props.items() if k.startswith(PREFIX)}
+    texts = {k.removeprefix(PREFIX): t for k, t in model.onnx.metadata_props.items() if k.startswith(PREFIX)}
     if not texts:
         return model, {}
     try:
@@ -111,7 +111,7 @@ def _without_defaults(facts: dict[str, Any]) -> dict[str, Any]:
 def _preprocess(facts: dict[str, Any] | None) -> Preprocess | None:
     if facts is None:
         return None
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     return Preprocess(**{**fields, "mfcc": Mfcc(**fields["mfcc"]) if fields.get("mfcc") else None})
 
 

@@ -14,15 +14,15 @@ from export.onnx_host import slice_ranges
 from export.onnx_values import Call, operand, tensor
 
 
-def _reshape(call: Call, x: Any, shape: Any) -> Tensor:
-    x, sizes = tensor(x), call.ints(shape)
+def _reshape(call: Call, data: Any, shape: Any) -> Tensor:
+    x, sizes = tensor(data), call.ints(shape)
     if not call.get("allowzero", 0):
         sizes = [x.shape[i] if isinstance(s, int) and s == 0 else s for i, s in enumerate(sizes)]
     return x.reshape(sizes)
 
 
-def _flatten(call: Call, x: Any) -> Tensor:
-    x = tensor(x)
+def _flatten(call: Call, data: Any) -> Tensor:
+    x = tensor(data)
     axis = call.get("axis", 1)
     axis = axis + x.dim() if axis < 0 else axis
     if axis == 0:
@@ -31,13 +31,13 @@ def _flatten(call: Call, x: Any) -> Tensor:
     return front.flatten(1) if front.dim() > 1 else front.unsqueeze(1)
 
 
-def _transpose(call: Call, x: Any) -> Tensor:
-    x = tensor(x)
+def _transpose(call: Call, data: Any) -> Tensor:
+    x = tensor(data)
     return x.permute(call.get("perm") or list(reversed(range(x.dim()))))
 
 
-def _unsqueeze(call: Call, x: Any, axes: Any = None) -> Tensor:
-    x = tensor(x)
+def _unsqueeze(call: Call, data: Any, axes: Any = None) -> Tensor:
+    x = tensor(data)
     chosen = call.axes((x, axes)) or []
     rank = x.dim() + len(chosen)
     for axis in sorted(a % rank for a in chosen):
@@ -45,8 +45,8 @@ def _unsqueeze(call: Call, x: Any, axes: Any = None) -> Tensor:
     return x
 
 
-def _squeeze(call: Call, x: Any, axes: Any = None) -> Tensor:
-    x = tensor(x)
+def _squeeze(call: Call, data: Any, axes: Any = None) -> Tensor:
+    x = tensor(data)
     chosen = call.axes((x, axes))
     if chosen is None:
         chosen = [i for i, size in enumerate(x.shape) if isinstance(size, int) and size == 1]
@@ -60,8 +60,8 @@ def _concat(call: Call, *parts: Any) -> Tensor:
     return torch.cat([tensor(p, like) for p in parts], dim=call.get("axis", 1))
 
 
-def _split(call: Call, x: Any, split: Any = None) -> Sequence[Tensor]:
-    x = tensor(x)
+def _split(call: Call, data: Any, split: Any = None) -> Sequence[Tensor]:
+    x = tensor(data)
     axis = call.get("axis", 0)
     sizes = call.get("split") or (call.ints(split) if split is not None else None)
     if sizes is not None:
@@ -69,8 +69,8 @@ def _split(call: Call, x: Any, split: Any = None) -> Sequence[Tensor]:
     return torch.chunk(x, call.get("num_outputs", call.outputs), dim=axis)
 
 
-def _slice(call: Call, x: Any, *rest: Any) -> Tensor:
-    x = tensor(x)
+def _slice(call: Call, data: Any, *rest: Any) -> Tensor:
+    x = tensor(data)
     for start, end, axis, step in zip(*slice_ranges(call, (x, *rest), x.dim()), strict=True):
         if step < 0:
             x = _backwards(call, x, start, end, axis, step)
@@ -93,8 +93,8 @@ def _backwards(call: Call, x: Tensor, start: Any, end: Any, axis: int, step: int
     return turned[tuple(index)]
 
 
-def _gather(call: Call, x: Any, indices: Any) -> Tensor:
-    x = tensor(x)
+def _gather(call: Call, data: Any, indices: Any) -> Tensor:
+    x = tensor(data)
     axis = call.get("axis", 0) % x.dim()
     if isinstance(indices, Tensor):
         where = indices
@@ -114,21 +114,21 @@ def _gather(call: Call, x: Any, indices: Any) -> Tensor:
     return found.reshape([*x.shape[:axis], *where.shape, *x.shape[axis + 1 :]])
 
 
-def _gather_elements(call: Call, x: Any, indices: Any) -> Tensor:
-    x, where = tensor(x), tensor(indices).long()
+def _gather_elements(call: Call, data: Any, indices: Any) -> Tensor:
+    x, where = tensor(data), tensor(indices).long()
     axis = call.get("axis", 0)
     return torch.gather(x, axis, torch.where(where < 0, where + x.shape[axis], where))
 
 
-def _scatter_elements(call: Call, x: Any, indices: Any, updates: Any) -> Tensor:
+def _scatter_elements(call: Call, data: Any, indices: Any, updates: Any) -> Tensor:
     if call.get("reduction", "none") != "none":
         raise call.refuse(f"has the reduction {call.get('reduction')!r}, which is not read")
-    x, where, axis = tensor(x), tensor(indices).long(), call.get("axis", 0)
+    x, where, axis = tensor(data), tensor(indices).long(), call.get("axis", 0)
     return torch.scatter(x, axis, torch.where(where < 0, where + x.shape[axis], where), tensor(updates))
 
 
-def _gather_nd(call: Call, x: Any, indices: Any) -> Tensor:
-    x, where = tensor(x), tensor(indices).long()
+def _gather_nd(call: Call, data: Any, indices: Any) -> Tensor:
+    x, where = tensor(data), tensor(indices).long()
     if call.get("batch_dims", 0):
         raise call.refuse("has batch dimensions (batch_dims), which are not read")
     return x[tuple(where.unbind(-1))]
@@ -140,8 +140,8 @@ def _scatter_nd(call: Call, x: Any, indices: Any, updates: Any) -> Tensor:
     return torch.index_put(tensor(x), tuple(tensor(indices).long().unbind(-1)), tensor(updates))
 
 
-def _expand(call: Call, x: Any, shape: Any) -> Tensor:
-    x, sizes = tensor(x), call.ints(shape)
+def _expand(call: Call, data: Any, shape: Any) -> Tensor:
+    x, sizes = tensor(data), call.ints(shape)
     rank = max(x.dim(), len(sizes))
     own = [1] * (rank - x.dim()) + list(x.shape)
     sizes = [1] * (rank - len(sizes)) + sizes
@@ -202,10 +202,10 @@ def _top_k(call: Call, x: Any, k: Any = None) -> Any:
     return tuple(torch.topk(tensor(x), count, dim=call.get("axis", -1), largest=largest, sorted=in_order))
 
 
-def _dropout(call: Call, x: Any, *rest: Any) -> Any:
+def _dropout(call: Call, data: Any, *rest: Any) -> Any:
     if len(rest) > 1 and rest[1] is not None and call.host(rest[1]).any():
         raise call.refuse("is in training mode. Export the network after .eval()")
-    x = tensor(x)
+    x = tensor(data)
     return (x, torch.ones_like(x, dtype=torch.bool)) if call.outputs > 1 else x
 
 

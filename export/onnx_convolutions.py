@@ -31,7 +31,7 @@ def convolution(build: Builder, node: ir.Node, call: Call) -> Run | None:
         _fill(conv, in_channels=array.shape[1] * groups, out_channels=array.shape[0], kernel_size=tuple(kernel),
               stride=tuple(strides), padding=tuple(same or [0] * n), dilation=tuple(dilations),
               groups=groups)  # fmt: skip
-        conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]  # type: ignore[assignment]
+        conv._reversed_padding_repeated_twice = [p for p in reversed(same or [0] * n) for _ in range(2)]
         conv.weight, conv.bias = build.parameter(weight), None if bias is None else build.parameter(bias)
         return conv
 

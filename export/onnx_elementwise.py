@@ -80,8 +80,8 @@ def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Tensor:
 
 
 def _softmax(function: Callable[..., Tensor]) -> Function:
-    def run(call: Call, x: Any) -> Tensor:
-        x = tensor(x)
+    def run(call: Call, data: Any) -> Tensor:
+        x = tensor(data)
         if call.opset >= 13:
             return function(x, dim=call.get("axis", -1))
         axis = call.get("axis", 1) % max(x.dim(), 1)
@@ -93,8 +93,8 @@ def _softmax(function: Callable[..., Tensor]) -> Function:
 
 
 def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Function:
-    def run(call: Call, x: Any, axes: Any = None) -> Tensor:
-        x = tensor(x)
+    def run(call: Call, data: Any, axes: Any = None) -> Tensor:
+        x = tensor(data)
         chosen = call.axes((x, axes))
         if not chosen and call.get("noop_with_empty_axes", 0):
             return x
@@ -120,8 +120,8 @@ def _arg(function: Callable[..., Tensor]) -> Function:
     return run
 
 
-def _hardmax(call: Call, x: Any) -> Tensor:
-    x, axis = tensor(x), call.get("axis", -1 if call.opset >= 13 else 1)
+def _hardmax(call: Call, data: Any) -> Tensor:
+    x, axis = tensor(data), call.get("axis", -1 if call.opset >= 13 else 1)
     chosen = x.argmax(axis, keepdim=True)
     return torch.zeros_like(x).scatter(axis, chosen, torch.ones_like(x))
 
@@ -131,8 +131,8 @@ def _selu(call: Call, x: Any) -> Tensor:
     return F.elu(tensor(x), alpha) * gamma
 
 
-def _is_inf(call: Call, x: Any) -> Tensor:
-    x = tensor(x)
+def _is_inf(call: Call, data: Any) -> Tensor:
+    x = tensor(data)
     above, below = call.get("detect_positive", 1), call.get("detect_negative", 1)
     return torch.isinf(x) & ((x > 0) if not below else (x < 0) if not above else torch.ones_like(x, dtype=torch.bool))
 
@@ -142,13 +142,13 @@ def _power(call: Call, a: Any, b: Any) -> Any:
     return found.to(a.dtype) if isinstance(a, Tensor) else found
 
 
-def _shrink(call: Call, x: Any) -> Tensor:
-    x, bias, lambd = tensor(x), call.get("bias", 0.0), call.get("lambd", 0.5)
+def _shrink(call: Call, data: Any) -> Tensor:
+    x, bias, lambd = tensor(data), call.get("bias", 0.0), call.get("lambd", 0.5)
     return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x)))
 
 
-def _cumsum(call: Call, x: Any, axis: Any) -> Tensor:
-    x, along = tensor(x), int(call.host(axis).reshape(-1)[0])
+def _cumsum(call: Call, data: Any, axis: Any) -> Tensor:
+    x, along = tensor(data), int(call.host(axis).reshape(-1)[0])
     given = x.flip(along) if call.get("reverse", 0) else x
     sums = torch.cumsum(given, along, dtype=x.dtype)
     sums = sums - given if call.get("exclusive", 0) else sums
@@ -166,8 +166,8 @@ def _hard_sigmoid(call: Call, x: Any) -> Tensor:
     return torch.clamp(tensor(x) * alpha + beta, 0, 1)
 
 
-def _prelu(call: Call, x: Any, slope: Any) -> Tensor:
-    x = tensor(x)
+def _prelu(call: Call, data: Any, slope: Any) -> Tensor:
+    x = tensor(data)
     return torch.where(x < 0, x * operand(slope, x), x)
 
 
@@ -187,8 +187,8 @@ def _unit_length(call: Call, x: Any) -> Tensor:
     return F.normalize(tensor(x), p=call.get("p", 2), dim=call.get("axis", -1), eps=1e-30)
 
 
-def _mean_variance(call: Call, x: Any) -> Tensor:
-    x, axes = tensor(x), list(call.get("axes", [0, 2, 3]))
+def _mean_variance(call: Call, data: Any) -> Tensor:
+    x, axes = tensor(data), list(call.get("axes", [0, 2, 3]))
     centred = x - x.mean(axes, keepdim=True)
     return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
 

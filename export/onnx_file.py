@@ -81,7 +81,7 @@ def weight_bytes(model: Model) -> int:
     """Bytes of all constants of the main form, subgraphs included."""
     return sum(
         value.const_value.nbytes
-        for graph in model.network.graphs()
+        for graph in model.onnx.graphs()
         for value in graph.initializers.values()
         if value.const_value is not None
     )
@@ -109,7 +109,7 @@ def _proto(model: Model, forms: dict[str, str]) -> onnx.ModelProto:
 
 def _described(model: Model, forms: dict[str, str]) -> ir.Model:
     """The same graph under our metadata; the model's own dictionary stays as it is."""
-    network = model.network
+    network = model.onnx
     kept = {key: text for key, text in network.metadata_props.items() if not key.startswith(PREFIX)}
     return ir.Model(
         network.graph,

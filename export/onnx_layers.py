@@ -100,9 +100,10 @@ def _embedding(build: Builder, node: ir.Node, call: Call) -> Run | None:
         return None
     if constant(indices) is not None:
         return None
+    rows, width = array.shape
 
     def make() -> nn.Module:
-        module = nn.Embedding(*array.shape, _weight=torch.empty(array.shape, device="meta"))
+        module = nn.Embedding(rows, width, _weight=torch.empty(rows, width, device="meta"))
         module.weight = build.parameter(table)
         return module
 

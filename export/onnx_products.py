@@ -27,32 +27,32 @@ def _scaled(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1.0 else x * factor
 
 
-def _layer_norm(call: Call, x: Any, scale: Any, bias: Any = None) -> Tensor:
+def _layer_norm(call: Call, data: Any, scale: Any, bias: Any = None) -> Tensor:
     """With a scale or bias that is computed; constant ones make an nn.LayerNorm."""
     if call.outputs > 1:
         raise call.refuse("gives its mean or deviation, which is not read")
-    x = tensor(x)
+    x = tensor(data)
     found = F.layer_norm(x, x.shape[call.get("axis", -1) % x.dim() :], eps=call.get("epsilon", 1e-5)) * tensor(scale)
     return found if bias is None else found + tensor(bias)
 
 
-def _batch_norm(call: Call, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Tensor:
+def _batch_norm(call: Call, data: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Tensor:
     """With statistics or a scale that are computed; constant ones make an nn.BatchNorm."""
     if call.get("training_mode", 0) or call.outputs > 1:
         raise call.refuse("is in training mode. Export the network after .eval()")
-    x = tensor(x)
+    x = tensor(data)
     scale, bias, mean, variance = (tensor(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (scale, bias, mean, variance))
     return (x - mean) * (scale / torch.sqrt(variance + call.get("epsilon", 1e-5))) + bias
 
 
-def _rms_norm(call: Call, x: Any, scale: Any) -> Tensor:
-    x = tensor(x)
+def _rms_norm(call: Call, data: Any, scale: Any) -> Tensor:
+    x = tensor(data)
     return F.rms_norm(x, x.shape[call.get("axis", -1) % x.dim() :], eps=call.get("epsilon", 1e-5)) * tensor(scale)
 
 
-def _group_norm(call: Call, x: Any, scale: Any, bias: Any) -> Tensor:
+def _group_norm(call: Call, data: Any, scale: Any, bias: Any) -> Tensor:
     """Before opset 21 scale and bias are one a group, else one a channel."""
-    x, groups = tensor(x), call.get("num_groups")
+    x, groups = tensor(data), call.get("num_groups")
     normal = F.group_norm(x, groups, eps=call.get("epsilon", 1e-5))
     each = [tensor(t) for t in (scale, bias)]
     if call.opset < 21:

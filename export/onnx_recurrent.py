@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,20 +26,20 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
     """
     inputs = [*node.inputs, *[None] * (8 - len(node.inputs))]
     _, w, r, b, lengths, _, _, peepholes = inputs
-    arrays = [constant(w), constant(r), constant(b)]
-    if arrays[0] is None or arrays[1] is None or (b is not None and arrays[2] is None):
+    for_input, for_state, biases = constant(w), constant(r), constant(b)
+    if for_input is None or for_state is None or (b is not None and biases is None):
         raise call.refuse("has weights that are computed")
     squash = _refuse_what_torch_has_not(call, lengths, peepholes)
     direction = call.get("direction", "forward")
     both = direction == "bidirectional"
 
     def make() -> nn.Module:
-        kind = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[call.op]
+        kind: Callable[..., nn.Module] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[call.op]
         more = {"nonlinearity": squash} if call.op == "RNN" else {}
-        layer = kind(arrays[0].shape[2], arrays[1].shape[2], bidirectional=both, bias=b is not None, **more)
+        layer = kind(for_input.shape[2], for_state.shape[2], bidirectional=both, bias=b is not None, **more)
         with torch.no_grad():
             for way, suffix in enumerate(("", "_reverse")[: 1 + both]):
-                for name, array in _torch_weights(call.op, way, *arrays):
+                for name, array in _torch_weights(call.op, way, for_input, for_state, biases):
                     getattr(layer, f"{name}_l0{suffix}").copy_(torch.from_numpy(array))
         return layer
 

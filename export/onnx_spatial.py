@@ -61,10 +61,10 @@ def _window(call: Call) -> tuple[list[int], list[int], list[int]]:
     return kernel, list(call.get("strides") or [1] * len(kernel)), list(call.get("dilations") or [1] * len(kernel))
 
 
-def _max_pool(call: Call, x: Any) -> Tensor:
+def _max_pool(call: Call, data: Any) -> Tensor:
     if call.outputs > 1:
         raise call.refuse("gives the places of its maxima, which is not read")
-    x = tensor(x)
+    x = tensor(data)
     kernel, strides, dilations = _window(call)
     pads = pads_of(call, x, kernel, strides, dilations)
     same = symmetric(pads)
@@ -73,8 +73,8 @@ def _max_pool(call: Call, x: Any) -> Tensor:
     return _MAX[len(kernel) - 1](x, kernel, strides, same, dilations, ceil_mode=bool(call.get("ceil_mode", 0)))
 
 
-def _average_pool(call: Call, x: Any) -> Tensor:
-    x = tensor(x)
+def _average_pool(call: Call, data: Any) -> Tensor:
+    x = tensor(data)
     kernel, strides, dilations = _window(call)
     if any(d != 1 for d in dilations):
         raise call.refuse("is dilated, which torch's average pooling cannot be")
@@ -95,8 +95,8 @@ def _global(function: Callable[[Tensor, list[int]], Tensor]) -> Callable[..., Te
     return run
 
 
-def _pad(call: Call, x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Tensor:
-    x = tensor(x)
+def _pad(call: Call, data: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Tensor:
+    x = tensor(data)
     sizes = list(call.get("pads")) if call.opset < 11 else call.ints(pads)
     fill = (
         call.get("value", 0.0) if call.opset < 11 else 0.0 if value is None else call.host(value).reshape(-1)[0].item()
@@ -123,8 +123,8 @@ def _upsample(call: Call, x: Any, scales: Any = None) -> Tensor:
     return _interpolated(call, tensor(x), factors, None, call.get("mode", "nearest"), "asymmetric")
 
 
-def _resize(call: Call, x: Any, *rest: Any) -> Tensor:
-    x = tensor(x)
+def _resize(call: Call, data: Any, *rest: Any) -> Tensor:
+    x = tensor(data)
     if call.opset < 11:
         return _upsample(call, x, rest[0])
     _, scales, sizes = (*rest, None, None, None)[:3]
@@ -222,8 +222,8 @@ def _is_empty(value: Any) -> bool:
     return not isinstance(array, Tensor) and array.size == 0
 
 
-def _depth_to_space(call: Call, x: Any) -> Tensor:
-    x, block = tensor(x), call.get("blocksize")
+def _depth_to_space(call: Call, data: Any) -> Tensor:
+    x, block = tensor(data), call.get("blocksize")
     if call.get("mode", "DCR") == "CRD":
         return F.pixel_shuffle(x, block)
     n, channels, height, width = x.shape
@@ -231,8 +231,8 @@ def _depth_to_space(call: Call, x: Any) -> Tensor:
     return split.permute(0, 3, 4, 1, 5, 2).reshape(n, channels // block**2, height * block, width * block)
 
 
-def _space_to_depth(call: Call, x: Any) -> Tensor:
-    x, block = tensor(x), call.get("blocksize")
+def _space_to_depth(call: Call, data: Any) -> Tensor:
+    x, block = tensor(data), call.get("blocksize")
     n, channels, height, width = x.shape
     split = x.reshape(n, channels, height // block, block, width // block, block)
     return split.permute(0, 3, 5, 1, 2, 4).reshape(n, channels * block**2, height // block, width // block)

@@ -88,7 +88,7 @@ def on_host(*values: Any) -> bool:
     return all(v is None or isinstance(v, Constant | np.ndarray) for v in values)
 
 
-def tensor(value: Any, like: torch.Tensor | None = None) -> Any:
+def tensor(value: Any, like: torch.Tensor | None = None) -> torch.Tensor:
     """A value as a tensor; sizes are put into one, on the device of `like`."""
     if isinstance(value, Constant):
         return value.tensor()
@@ -98,7 +98,8 @@ def tensor(value: Any, like: torch.Tensor | None = None) -> Any:
             return torch.tensor(value, device=device)
         parts = [torch.scalar_tensor(v, dtype=_dtype_of(v), device=device) for v in value.reshape(-1)]
         return torch.stack(parts).reshape(value.shape)
-    return value
+    found: torch.Tensor = value
+    return found
 
 
 def operand(value: Any, other: Any) -> Any:

@@ -45,7 +45,8 @@ def in_opset(network: ir.Model, opset: int) -> ir.Model:
     for node in made.graph.all_nodes():
         if node.domain in ("", "ai.onnx"):
             _lower(node, before, opset)
-    for function in (made, *made.functions.values()):
+    made.opset_imports[""] = opset
+    for function in made.functions.values():
         function.opset_imports[""] = opset
     for name, value in list(made.graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():

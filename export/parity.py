@@ -9,7 +9,7 @@ one is finite the error is infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,7 +156,13 @@ def trial_sizes(model: Model) -> list[dict[str, int]]:
         return [{}]
     batch, *others = usual
     tried = []
-    for n, change in ((1, lambda t: t), (2, lambda t: 2 * t), (5, lambda t: max(t // 2, 1)), (3, lambda t: t + 3)):
+    trials: tuple[tuple[int, Callable[[int], int]], ...] = (
+        (1, lambda t: t),
+        (2, lambda t: 2 * t),
+        (5, lambda t: max(t // 2, 1)),
+        (3, lambda t: t + 3),
+    )
+    for n, change in trials:
         sizes = {batch: n if usual[batch] == 1 else change(usual[batch])} | {k: change(usual[k]) for k in others}
         if sizes not in tried:
             tried.append(sizes)

@@ -45,12 +45,11 @@ def prepare(network: ir.Model) -> None:
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     _remove_dropouts(network)
     IdentityEliminationPass()(network)
-    limits = {"input_size_limit": 1 << 62, "output_size_limit": 1 << 62}
-    optimizer.fold_constants_ir(network, should_fold=should_fold, **limits)
+    _fold_constants(network)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     fold_batch_norms(network)
     rewriter.rewrite(network)
-    optimizer.fold_constants_ir(network, should_fold=should_fold, **limits)
+    _fold_constants(network)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     LiftSubgraphInitializersToMainGraphPass()(network)
     _store_once(network)
@@ -60,6 +59,11 @@ def prepare(network: ir.Model) -> None:
     RemoveUnusedNodesPass()(network)
     RemoveUnusedFunctionsPass()(network)
     RemoveUnusedOpsetsPass()(network)
+
+
+def _fold_constants(network: ir.Model) -> None:
+    limit = 1 << 62  # of any size: `should_fold` decides
+    optimizer.fold_constants_ir(network, should_fold=should_fold, input_size_limit=limit, output_size_limit=limit)
 
 
 def fold(model: Model) -> Model:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import nn
 
 from export.recurrent_leaf import KINDS, leaves
 from models.errors import CompressError
 
+op: Any = opset18  # by its annotations no result of one operator may go into another
 _OPERATOR = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's gates, by their places in torch
 _Array = np.ndarray[Any, Any]
@@ -97,17 +98,20 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
 
 
 def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
-    """One level's weights in ONNX's order: W (ways, gates * hidden, in), R (.., .., hidden), B (ways, 2 * gates * hidden)."""
+    """One level's weights in ONNX's order.
+
+    W is (ways, gates * hidden, in), R (ways, gates * hidden, hidden), B (ways, 2 * gates * hidden).
+    """
     kind = next(name for cls, name in _OPERATOR.items() if isinstance(layer, cls))
     found: list[list[_Array]] = [[], [], []]
     for way in ("", "_reverse")[: 2 if layer.bidirectional else 1]:
         w, r = (_reordered(getattr(layer, f"weight_{part}_l{level}{way}"), kind) for part in ("ih", "hh"))
-        biases = [getattr(layer, f"bias_{part}_l{level}{way}", None) for part in ("ih", "hh")]
-        b = [_reordered(bias, kind) if bias is not None else np.zeros(len(w), w.dtype) for bias in biases]
-        for stack, part in zip(found, (w, r, np.concatenate(b)), strict=True):
+        own = [getattr(layer, f"bias_{part}_l{level}{way}", None) for part in ("ih", "hh")]
+        halves = [_reordered(one, kind) if one is not None else np.zeros(len(w), w.dtype) for one in own]
+        for stack, part in zip(found, (w, r, np.concatenate(halves)), strict=True):
             stack.append(part)
-    w, r, b = (np.stack(parts) for parts in found)
-    return w, r, b
+    weights, recurrent, bias = (np.stack(parts) for parts in found)
+    return weights, recurrent, bias
 
 
 def _reordered(weight: torch.Tensor, kind: str) -> _Array:

@@ -28,7 +28,7 @@ def signature(network: ir.Model, source: str) -> tuple[tuple[InputSpec, ...], tu
     taken = [value for value in graph.inputs if value.name not in graph.initializers]
     if not taken:
         raise ModelFileError(f"{source!r} takes no input: it computes a constant, and there is nothing to compress.")
-    leading = [str(v.shape[0].value) for v in taken if v.shape and getattr(v.shape[0], "value", None)]
+    leading = [str(d.value) for v in taken if v.shape and isinstance(d := v.shape[0], ir.SymbolicDim) and d.value]
     letters = _Letters(_named(taken) | _named(graph.outputs), leading[0] if leading else "")
     inputs = []
     for value in taken:

@@ -162,15 +162,16 @@ def _own_io(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[Ou
             copy = ir.node("Identity", [value])
             graph.append(copy)
             graph.outputs[i] = copy.outputs[0]
-            copy.outputs[0].dtype, copy.outputs[0].shape = value.dtype, value.shape
+            copy.outputs[0].shape = value.shape
+            if value.dtype is not None:
+                copy.outputs[0].dtype = value.dtype
         seen.add(id(graph.outputs[i]))
 
 
 def _describe(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
-    for value, spec in (
-        *zip(network.graph.inputs, inputs, strict=True),
-        *zip(network.graph.outputs, outputs, strict=True),
-    ):
+    values = [*network.graph.inputs, *network.graph.outputs]
+    specs: list[InputSpec | OutputSpec] = [*inputs, *outputs]
+    for value, spec in zip(values, specs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(spec.dims)
         value.dtype = ir.DataType.from_numpy(np.dtype(spec.dtype))
