@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, cast
-
-from torch import nn
+from typing import ClassVar
 
 from models.errors import UsageError, did_you_mean
 from models.records import Model
@@ -121,13 +119,14 @@ class Distill:
 
 def _parameters(model: Model) -> int:
     if model.is_onnx:
-        return sum(math.prod(v.shape) for v in cast(Any, model.network).graph.initializers.values())
-    return sum(parameter.numel() for parameter in cast(nn.Module, model.network).parameters())
+        constants = [value.const_value for value in model.onnx.graph.initializers.values()]
+        return sum(constant.size for constant in constants if constant is not None)
+    return sum(parameter.numel() for parameter in model.module.parameters())
 
 
 def _matching(student: Model, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Layers with parameters of their own whose names fit a pattern; raises UsageError for a pattern that fits none."""
-    modules = cast(nn.Module, student.network).named_modules()
+    modules = student.module.named_modules()
     layers = [name for name, module in modules if name and any(True for _ in module.parameters(recurse=False))]
     for pattern in patterns:
         if not any(fnmatchcase(layer, pattern) for layer in layers):

@@ -117,7 +117,7 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
 
 def watched(model: Model, names: Sequence[str]) -> Model:
     """The model with further tensors of its main graph among its outputs."""
-    network: Any = model.network.clone()  # type: ignore[union-attr, operator]
+    network = model.onnx.clone()
     values = {value.name: value for node in network.graph for value in node.outputs}
     given = {value.name for value in network.graph.outputs}
     extra = [name for name in dict.fromkeys(names) if name in values and name not in given]

@@ -78,7 +78,7 @@ def recover(
     """
     _check(what, steps, minutes, temperature, teacher_weight)
     task = _task(context, what, batch_size)
-    network = copy.deepcopy(cast(nn.Module, model.network))
+    network = copy.deepcopy(model.module)
     inputs, outputs = [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
     device = place(context.train_on)
     feed = Feed(task.train, inputs, seed=context.seed, device=device, alone=False)

@@ -192,7 +192,7 @@ def _one_hot(call: Call, indices: Any, depth: Any, values: Any) -> Tensor:
     hot = F.one_hot(torch.where(where < 0, where + size, where), size)
     axis = call.get("axis", -1)
     hot = hot if axis in (-1, hot.dim() - 1) else hot.movedim(-1, axis)
-    found = hot * (on - off) + off
+    found: Tensor = hot * (on - off) + off
     return found.to(torch.from_numpy(np.zeros(1, call.host(values).dtype)).dtype)
 
 

@@ -128,7 +128,8 @@ def _hardmax(call: Call, data: Any) -> Tensor:
 
 def _selu(call: Call, x: Any) -> Tensor:
     alpha, gamma = call.get("alpha", 1.67326319217681884765625), call.get("gamma", 1.05070102214813232421875)
-    return F.elu(tensor(x), alpha) * gamma
+    found: Tensor = F.elu(tensor(x), alpha) * gamma
+    return found
 
 
 def _is_inf(call: Call, data: Any) -> Tensor:

@@ -41,8 +41,9 @@ def _batch_norm(call: Call, data: Any, scale: Any, bias: Any, mean: Any, varianc
     if call.get("training_mode", 0) or call.outputs > 1:
         raise call.refuse("is in training mode. Export the network after .eval()")
     x = tensor(data)
-    scale, bias, mean, variance = (tensor(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (scale, bias, mean, variance))
-    return (x - mean) * (scale / torch.sqrt(variance + call.get("epsilon", 1e-5))) + bias
+    by, plus, middle, spread = (tensor(t).reshape(-1, *[1] * (x.dim() - 2)) for t in (scale, bias, mean, variance))
+    found: Tensor = (x - middle) * (by / torch.sqrt(spread + call.get("epsilon", 1e-5))) + plus
+    return found
 
 
 def _rms_norm(call: Call, data: Any, scale: Any) -> Tensor:
@@ -57,8 +58,8 @@ def _group_norm(call: Call, data: Any, scale: Any, bias: Any) -> Tensor:
     each = [tensor(t) for t in (scale, bias)]
     if call.opset < 21:
         each = [t.repeat_interleave(x.shape[1] // groups) for t in each]
-    scale, bias = (t.reshape(-1, *[1] * (x.dim() - 2)) for t in each)
-    return normal * scale + bias
+    by, plus = (t.reshape(-1, *[1] * (x.dim() - 2)) for t in each)
+    return normal * by + plus
 
 
 def _einsum(call: Call, *operands: Any) -> Tensor:

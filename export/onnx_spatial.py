@@ -187,12 +187,14 @@ def _places(place: str, wanted: Any, length: Any, ratio: Any) -> Tensor:
     """Where each element of the result lies along the axis of what is resized."""
     at = torch.arange(wanted, dtype=torch.float32)
     if place == "align_corners":
-        return at * ((length - 1) / torch.sym_max(wanted - 1, 1))
-    if place == "asymmetric":
-        return at / ratio
-    if place == "half_pixel_symmetric":
-        return length / 2 * (1 - wanted / (ratio * length)) + (at + 0.5) / ratio - 0.5
-    return (at + 0.5) / ratio - 0.5
+        found: Tensor = at * ((length - 1) / torch.sym_max(wanted - 1, 1))
+    elif place == "asymmetric":
+        found = at / ratio
+    elif place == "half_pixel_symmetric":
+        found = length / 2 * (1 - wanted / (ratio * length)) + (at + 0.5) / ratio - 0.5
+    else:
+        found = (at + 0.5) / ratio - 0.5
+    return found
 
 
 def _resampled(x: Tensor, axis: int, at: Tensor, mode: str, nearest: str) -> Tensor:
