@@ -77,13 +77,13 @@ ENTRY = Entry(
     task=task,
     data="cifar10_jpeg",
     preprocess=PREPROCESS,
-    golden=Score(value=0.8199, low=0.8122, high=0.8273, n=10_000, unit="accuracy"),
+    golden=Score(value=0.8232, low=0.8156, high=0.8306, n=10_000, unit="accuracy"),
     params=78_186,
     macs=12_501_632,
     paper="ResNet, He et al. 2015 (arXiv:1512.03385), cut to 8 layers as in MLPerf Tiny (arXiv:2106.07597), whose "
     "convolutions have biases and whose shortcuts are not normalized; here padding is on both sides alike",
     licence="Apache-2.0; trained on CIFAR-10, whose licence is not stated (A. Krizhevsky 2009, Learning Multiple "
     "Layers of Features from Tiny Images)",
-    training=Training(learning_rate=4e-3, weight_decay=2e-2, batch_size=64, epochs=24, average=0.998),
+    training=Training(learning_rate=4e-3, weight_decay=2e-2, batch_size=64, epochs=30, average=0.998),
     typical={"N": 1},
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Classification", "NextToken", "Reconstruction", "paired_difference"]
 
 Array = np.ndarray[Any, Any]
+IGNORED = -100  # a target that does not count, in torch's own number for it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,31 +102,34 @@ class Classification(_Splits):
 class NextToken(_Splits):
     """The next token at every position: logits (N, T, vocabulary), targets (N, T). The score is bits per token.
 
+    Positions whose target is IGNORED do not count.
+
     `Score.samples` has a row for each chunk of text: its bits and its tokens; with a reference, how many tokens are
     predicted as it predicts them, and its tokens.
     """
 
     def __post_init__(self) -> None:
         for split in ("train", "validation", "test"):
-            _whole_numbers(self.name, split, self._split(split).target, len(self.labels))
+            target = self._split(split).target
+            _whole_numbers(self.name, split, target[target != IGNORED], len(self.labels))
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
-        """Cross-entropy in nats, over all positions."""
+        """Cross-entropy in nats, over all positions that count."""
         from torch.nn import functional as F
 
         logits = self._judged(outputs)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Bits per token, lower is better; or the share predicted as the reference does. Bootstrap over chunks."""
         rows = []
         for inputs, target in self._split(split):
-            logits = self._judged(runner(inputs))
+            logits, counts = self._judged(runner(inputs)), target != IGNORED
             if reference is None:
-                value = _bits(logits, target)
+                value = _bits(logits, np.where(counts, target, 0))
             else:
                 value = (_decision(logits) == _decision(self._judged(reference(inputs)))).astype(np.float64)
-            rows.append(np.stack([value.sum(1), np.full(len(value), value.shape[1])], axis=1))
+            rows.append(np.stack([np.where(counts, value, 0.0).sum(1), counts.sum(1)], axis=1))
         samples = np.concatenate(rows)
         low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
         unit, better = ("bits per character", False) if reference is None else ("agreement", True)

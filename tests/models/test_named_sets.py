@@ -92,8 +92,9 @@ def test_the_vocabulary_is_that_of_the_text_and_the_test_is_its_last_tenth():
     assert "".join(sorted(set(text))) == shakespeare.VOCABULARY and len(shakespeare.VOCABULARY) == 65
     made = shakespeare.task(batch_size=1000)
     tenth = text[len(text) * 9 // 10 :]
-    read = np.concatenate([inputs["ids"] for inputs, _ in made.test]).ravel()
-    assert shakespeare.decode(read) == tenth[: len(read)] and len(tenth) - len(read) <= shakespeare.CONTEXT
+    scored = np.concatenate([target for _, target in made.test]).ravel()
+    read = shakespeare.decode(scored[scored >= 0])
+    assert read == tenth[1 : 1 + len(read)] and len(tenth) - len(read) <= shakespeare.CONTEXT
     # nothing of the validation and the test is trained on
     last = shakespeare.decode(np.append(made.train.inputs["ids"][-1], made.train.target[-1, -1]))
     assert text.rindex(last) + len(last) <= len(text) * 17 // 20
@@ -103,3 +104,16 @@ def test_an_unknown_character_is_named():
     assert shakespeare.decode(shakespeare.encode("To be\n")) == "To be\n"
     with pytest.raises(DataError, match="the character 'é' is not one of the 65"):
         shakespeare.encode("né")
+
+
+def test_what_is_scored_is_read_once_and_from_at_least_half_a_context():
+    ids = np.arange(100) % 65
+    made = shakespeare.read_once(ids, name="ids", batch_size=4, context=8)
+    counted = []
+    for inputs, target in made:
+        for row, wanted in zip(inputs["ids"], target, strict=True):
+            first = int(np.argmax(wanted >= 0))
+            assert first == (0 if not counted else 4), "all of the first piece, then the second half of each"
+            assert (wanted[first:] == (row[first:] + 1) % 65).all()
+            counted += list(wanted[first:])
+    assert counted == list(ids[1 : 1 + len(counted)]) and len(counted) > 90
