@@ -51,6 +51,7 @@ def tiny() -> nn.Module:
 ENTRY = Entry(
     name="autoencoder",
     summary="Draws a handwritten digit again; what it draws badly is an anomaly.",
+    section="Autoencoders and generation",
     build=build,
     tiny=tiny,
     inputs=(InputSpec(name="x", dtype="float32", dims=("N", 784)),),

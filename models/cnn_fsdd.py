@@ -66,6 +66,7 @@ def tiny() -> nn.Module:
 ENTRY = Entry(
     name="cnn-fsdd",
     summary="Names the digit spoken in one second of sound; dense convolutions.",
+    section="Convolutional networks",
     build=build,
     tiny=tiny,
     inputs=(InputSpec(name="x", dtype="float32", dims=("N", 1, 49, 10)),),

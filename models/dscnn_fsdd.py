@@ -64,6 +64,7 @@ def tiny() -> nn.Module:
 ENTRY = Entry(
     name="dscnn-fsdd",
     summary="Names the digit spoken in one second of sound; depthwise-separable by design.",
+    section="Convolutional networks",
     build=build,
     tiny=tiny,
     inputs=(InputSpec(name="x", dtype="float32", dims=("N", 1, 49, 10)),),

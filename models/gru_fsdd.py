@@ -51,6 +51,7 @@ LOGITS = OutputSpec(name="logits", dtype="float32", dims=("N", 10))
 ENTRY = Entry(
     name="gru-fsdd",
     summary="Names the digit spoken from as many frames as there are; recurrent, whole or step by step.",
+    section="Recurrent networks",
     build=build,
     tiny=tiny,
     inputs=(FRAMES,),

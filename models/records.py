@@ -16,6 +16,30 @@ Dims = tuple[int | str, ...]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Runner = Callable[[Arrays], Arrays]  # named arrays in, named arrays out: torch, ONNX Runtime, a board, an episode
 Split = Literal["train", "validation", "test"]
+SECTIONS = (  # of a course on deep learning, in its order: where a newcomer looks for a model
+    "Recurrent networks",
+    "Language models",
+    "Sequence to sequence",
+    "Dialogue",
+    "Attention",
+    "Autoencoders and generation",
+    "Word vectors",
+    "Convolutional networks",
+)
+
+
+class FormedRunner(Protocol):
+    """A runner of a network with several forms: called, it runs the main one; `forms` holds a runner for each other."""
+
+    @property
+    def forms(self) -> Mapping[str, Runner]:
+        """Form -> runner."""
+        ...
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """Run the main form."""
+        ...
+
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,10 +302,12 @@ class Entry:
         macs: batch 1 at the typical sizes; one multiply-add is one MAC.
         licence: of the weights, from the data they were trained on, with its attribution.
         labels: class names, where it classifies.
+        section: one of SECTIONS.
     """
 
     name: str
     summary: str
+    section: str
     build: Callable[..., torch.nn.Module]
     tiny: Callable[[], torch.nn.Module]
     inputs: tuple[InputSpec, ...]

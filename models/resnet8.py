@@ -69,6 +69,7 @@ def tiny() -> nn.Module:
 ENTRY = Entry(
     name="resnet8",
     summary="Names the thing on a small photograph; residual, MLPerf Tiny's own.",
+    section="Convolutional networks",
     build=build,
     tiny=tiny,
     inputs=(InputSpec(name="x", dtype="float32", dims=("N", 3, 32, 32)),),

@@ -120,6 +120,7 @@ def tiny() -> nn.Module:
 ENTRY = Entry(
     name="transformer-char",
     summary="Predicts the next character of Shakespeare; attention and embeddings.",
+    section="Attention",
     build=build,
     tiny=tiny,
     inputs=(InputSpec(name="ids", dtype="int64", dims=("N", "T"), high=len(VOCABULARY)),),
