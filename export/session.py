@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -132,6 +132,38 @@ def in_form(model: Model, form: str | None) -> Model:
     return replace(model, network=part.network, inputs=part.inputs, outputs=part.outputs, forms={})
 
 
+class Opened(Mapping[str, Runner]):
+    """Runners by form, each made when it is first asked for."""
+
+    def __init__(self, forms: Iterable[str], opening: Callable[[str], Runner]) -> None:
+        self._opening = opening
+        self._runners: dict[str, Runner | None] = dict.fromkeys(forms)
+
+    def __getitem__(self, form: str) -> Runner:
+        runner = self._runners[form]
+        if runner is None:
+            runner = self._runners[form] = self._opening(form)
+        return runner
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runners)
+
+    def __len__(self) -> int:
+        return len(self._runners)
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A runner of one form that knows the runners of the others: `records.FormedRunner`."""
+
+    run: Runner
+    forms: Mapping[str, Runner]
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """Run the form it is of."""
+        return self.run(arrays)
+
+
 def onnx_runner(
     model: Model,
     *,
@@ -140,7 +172,7 @@ def onnx_runner(
     form: str | None = None,
     optimize: Optimizations = "all",
 ) -> Runner:
-    """A runner on ONNX Runtime: named arrays in, named arrays out.
+    """A runner on ONNX Runtime: named arrays in, named arrays out; further forms are opened when they are first run.
 
     Raises:
         DeviceError, CompressError: as `session`; when it is called, DataError for arrays that do not fit the inputs.
@@ -153,7 +185,10 @@ def onnx_runner(
         check_arrays(inputs, arrays, model.name)
         return dict(zip(names, made.run(None, dict(arrays)), strict=True))
 
-    return run
+    def open_form(name: str) -> Runner:
+        return onnx_runner(model, provider=provider, threads=threads, form=name, optimize=optimize)
+
+    return Formed(run, Opened(model.forms if form in (None, "main") else (), open_form))
 
 
 def torch_runner(model: Model, *, form: str | None = None) -> Runner:
@@ -179,7 +214,7 @@ def torch_runner(model: Model, *, form: str | None = None) -> Runner:
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
         return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
 
-    return run
+    return Formed(run, Opened(model.forms if part is model else (), lambda name: torch_runner(model, form=name)))
 
 
 def runner_for(model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None) -> Runner:

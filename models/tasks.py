@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from models.batches import ArrayBatches
 from models.errors import DataError
 from models.intervals import bootstrap, paired_difference, wilson
-from models.records import Arrays, Runner, Score, Split
+from models.records import Arrays, Runner, Score, ShuffledBatches, Split
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +22,27 @@ Array = np.ndarray[Any, Any]
 IGNORED = -100  # a target that does not count, in torch's own number for it
 
 
+class Splittable(ShuffledBatches, Protocol):
+    """A split whose targets can be looked at, and whose rows can be cut into batches of another size."""
+
+    @property
+    def target(self) -> Any:
+        """All targets: an array, or an array a row."""
+        ...
+
+    def with_batch_size(self, batch_size: int) -> Any:
+        """The same rows in batches of another size."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Splits:
     """What all tasks hold: three splits, and which output is judged (the first where it is not named)."""
 
     name: str
-    train: ArrayBatches
-    validation: ArrayBatches
-    test: ArrayBatches
+    train: Splittable
+    validation: Splittable
+    test: Splittable
     labels: tuple[str, ...] = ()
     output: str = ""
 
@@ -43,8 +55,8 @@ class _Splits:
     def _judged(self, outputs: Mapping[str, Any]) -> Any:
         return outputs[self.output] if self.output else next(iter(outputs.values()))
 
-    def _split(self, split: Split) -> ArrayBatches:
-        batches: ArrayBatches = getattr(self, split)
+    def _split(self, split: Split) -> Splittable:
+        batches: Splittable = getattr(self, split)
         return batches
 
 
@@ -100,17 +112,20 @@ class Classification(_Splits):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NextToken(_Splits):
-    """The next token at every position: logits (N, T, vocabulary), targets (N, T). The score is bits per token.
+    """The next token at every position: logits (N, T, vocabulary), targets (N, T). The score is bits or perplexity.
 
-    Positions whose target is IGNORED do not count.
+    Positions whose target is IGNORED do not count. Perplexity is 2 to the bits per token.
 
     `Score.samples` has a row for each chunk of text: its bits and its tokens; with a reference, how many tokens are
     predicted as it predicts them, and its tokens.
     """
 
+    unit: Literal["bits per character", "bits per word", "perplexity"] = "bits per character"
+
     def __post_init__(self) -> None:
         for split in ("train", "validation", "test"):
             target = self._split(split).target
+            target = np.concatenate([np.ravel(row) for row in target]) if isinstance(target, Sequence) else target
             _whole_numbers(self.name, split, target[target != IGNORED], len(self.labels))
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
@@ -131,10 +146,11 @@ class NextToken(_Splits):
                 value = (_decision(logits) == _decision(self._judged(reference(inputs)))).astype(np.float64)
             rows.append(np.stack([np.where(counts, value, 0.0).sum(1), counts.sum(1)], axis=1))
         samples = np.concatenate(rows)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        unit, better = ("bits per character", False) if reference is None else ("agreement", True)
+        means = _token_means if reference is not None else self.statistics
+        low, high = bootstrap(lambda counts: means(samples, counts), len(samples))
+        unit, better = (self.unit, False) if reference is None else ("agreement", True)
         return Score(
-            value=self.statistic(samples),
+            value=float(means(samples, np.ones((1, len(samples))))[0]),
             low=low,
             high=high,
             n=int(samples[:, 1].sum()),
@@ -144,15 +160,21 @@ class NextToken(_Splits):
         )
 
     def statistic(self, samples: Array) -> float:
-        """The mean over tokens."""
-        return float(samples[:, 0].sum() / samples[:, 1].sum())
+        """The score of these rows' bits."""
+        return float(self.statistics(samples, np.ones((1, len(samples))))[0])
 
     def statistics(self, samples: Array, counts: Array) -> Array:
         """The same for many resamplings at once: counts (resamples, rows)."""
         if not np.isfinite(samples).all():
             return np.full(len(counts), math.inf)
-        means: Array = (counts @ samples[:, 0]) / (counts @ samples[:, 1])
-        return means
+        bits = _token_means(samples, counts)
+        return np.exp2(bits) if self.unit == "perplexity" else bits
+
+
+def _token_means(samples: Array, counts: Array) -> Array:
+    """The mean over tokens, of rows that hold a sum and a number of tokens."""
+    means: Array = (counts @ samples[:, 0]) / (counts @ samples[:, 1])
+    return means
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
