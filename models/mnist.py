@@ -11,10 +11,12 @@ from PIL import Image
 
 from models.batches import ArrayBatches
 from models.datasets import DataSet, archive_members, read_arrays
+from models.generation import Bound
 from models.records import InputSpec
 from models.tasks import Array, Reconstruction
 
 ANOMALY = 2
+CODE = 20  # the length of the variational autoencoder's code
 VALIDATION = 5000  # the last of the training images
 
 
@@ -51,20 +53,48 @@ def pixels(images: Array) -> Array:
     return scaled
 
 
-def anomaly_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Reconstruction:
-    """Draw digits again, trained on all but the digit 2, which is the anomaly of validation and test."""
+def anomaly_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = (), digit: int = ANOMALY) -> Reconstruction:
+    """Draw digits again, trained on all but one digit, which is the anomaly of validation and test."""
     name = inputs[0].name if inputs else "x"
     train, test = read_arrays(MNIST, "train.npz"), read_arrays(MNIST, "test.npz")
 
     def judged(images: Array, labels: Array) -> ArrayBatches:
-        target = (labels == ANOMALY).astype(np.int64)
+        target = (labels == digit).astype(np.int64)
         return ArrayBatches(inputs={name: pixels(images)}, target=target, batch_size=batch_size)
 
-    usual = train["images"][:-VALIDATION][train["labels"][:-VALIDATION] != ANOMALY]
+    usual = train["images"][:-VALIDATION][train["labels"][:-VALIDATION] != digit]
     drawn = pixels(usual)
     return Reconstruction(
         name="mnist",
         train=ArrayBatches(inputs={name: drawn}, target=drawn, batch_size=batch_size),
         validation=judged(train["images"][-VALIDATION:], train["labels"][-VALIDATION:]),
         test=judged(test["images"], test["labels"]),
+    )
+
+
+def digits_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Bound:
+    """Draw all ten digits again through a random code.
+
+    A second input is the code's noise, standard normal: drawn anew for each epoch of training, fixed for each row of
+    validation and test.
+    """
+    name, *noise = [spec.name for spec in inputs] or ["x", "noise"]
+    length = inputs[1].dims[-1] if len(inputs) > 1 else CODE
+    train, test = read_arrays(MNIST, "train.npz"), read_arrays(MNIST, "test.npz")
+
+    def split(images: Array, seed: int) -> ArrayBatches:
+        drawn = pixels(images)
+        fixed = np.random.default_rng(seed).standard_normal((len(drawn), int(length)), np.float32)
+        return ArrayBatches(
+            inputs={name: drawn, **dict.fromkeys(noise, fixed)},
+            target=drawn,
+            batch_size=batch_size,
+            augment=dict.fromkeys(noise, lambda array, rng: rng.standard_normal(array.shape, np.float32)),
+        )
+
+    return Bound(
+        name="mnist-digits",
+        train=split(train["images"][:-VALIDATION], 0),
+        validation=split(train["images"][-VALIDATION:], 1),
+        test=split(test["images"], 2),
     )
