@@ -1,0 +1,346 @@
+"""Every reference model through every pass, measured: a row a model, a column a pass.
+
+    python -m benchmarks.matrix [MODEL ...] [--quick] [--columns int8,pruned] [-o benchmarks/results/matrix.json]
+
+A cell holds the score before and after with the interval of their paired difference, bytes, and the speed of each graph
+against its own folded fp32 ONNX, by turns in one process; or the reason why there is none. Cells that are there already
+for the same weights and settings are kept, so a run that was stopped goes on where it was. `--quick` trains nothing,
+scores a part of the test split, times for a moment, and says in the columns that need training that it did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import compress
+from benchmarks.matrix_page import page
+from compress.base import Context, Outcome, Pass
+from compress.console import plain
+from compress.distill import Distill
+from compress.ledger import lost
+from compress.prune import Prune
+from compress.quantize import Quantize
+from compress.recipe import steps
+from export.cost import cost
+from export.files import whole
+from export.machine import machine, versions
+from export.onnx_file import to_bytes
+from export.save import shipped
+from export.session import in_form, onnx_runner, session
+from export.stopwatch import Stopwatch
+from export.wrap import from_entry
+from models import WEIGHTS, ZOO, find
+from models.errors import CompressError
+from models.records import Entry, Model, Runner, Score, Split, Task, example, sizes_of
+
+RESULT = Path(__file__).parent / "results" / "matrix.json"
+COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
+TRAINED = COLUMNS[1:]
+QUARTER = 0.27  # of the parameters, at most, for a student "of a quarter"
+BUDGET_MACS = 3e12  # of recovery or teaching in a cell, at most: two to five minutes of one core
+SHARE = 0.5  # of the steps the model was trained with, at most: a pass that needs more is no shortcut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One reference model and what its cells have in common."""
+
+    entry: Entry
+    model: Model
+    task: Task
+    float_: Model
+    score: Score
+    watch: Stopwatch
+    seed: int
+
+    @property
+    def context(self) -> Context:
+        """For the passes of this model."""
+        return Context(task=self.task, teacher=self.model, device="cpu", measure=self.watch, seed=self.seed)
+
+
+def subject(entry: Entry, *, quick: bool = False, seed: int = 0) -> Subject:
+    """The trained model, its fp32 ONNX, and that one's score on test."""
+    model, task = from_entry(entry), entry.task()
+    if quick:
+        task = _Beginning(task)
+    float_ = shipped(model)
+    watch = Stopwatch(seconds=0.1 if quick else 1.0, threads=1, seed=seed)
+    score = task.score(onnx_runner(float_), "test")
+    return Subject(entry=entry, model=model, task=task, float_=float_, score=score, watch=watch, seed=seed)
+
+
+def chain(column: str, subject: Subject) -> Sequence[Pass]:
+    """The passes of a column, with as much training as the column's budget allows."""
+    if column == "int8":
+        return (Quantize(mode="auto"),)
+    training = _steps(subject)
+    if column == "pruned":
+        return (Prune(ratio=0.5, **training),)
+    taught = {"steps" if name == "recover" else name: value for name, value in training.items()}
+    if column == "chain":
+        return (Prune(ratio=0.5, recover=0), Distill(**taught), Quantize(mode="auto"))
+    width = quarter_width(subject)
+    return (Distill(width=width, alpha=0.0, **taught) if column == "alone" else Distill(width=width, **taught),)
+
+
+def quarter_width(subject: Subject) -> float:
+    """The share of units at which a copy has about a quarter of the parameters."""
+    whole_network = _parameters(subject.model)
+    share = 0.5
+    for share in (0.5, 0.42, 0.34, 0.27, 0.2, 0.14):
+        narrow = Prune(ratio=1 - share, recover=0)(subject.model, subject.context).model
+        if _parameters(narrow) <= QUARTER * whole_network:
+            break
+    return share
+
+
+def measure(column: str, subject: Subject) -> dict[str, Any]:
+    """One cell: the passes run, the result is exported, scored, counted and timed; or the reason of a refusal."""
+    began = time.perf_counter()
+    try:
+        passes = chain(column, subject)
+        outcomes = list(steps(passes, subject.model, subject.context))
+    except CompressError as refusal:
+        return {"refused": str(refusal)}
+    changed = any(outcome.changed for outcome in outcomes)
+    if not changed:
+        return {"refused": _first_reason(outcomes)}
+    made = shipped(outcomes[-1].model)
+    score = subject.task.score(onnx_runner(made), "test")
+    drop, low, high = lost(subject.task, subject.score, score)
+    costs = cost(made)
+    return {
+        "passes": [repr(step) for step in passes],
+        "unit": score.unit,
+        "before": subject.score.value,
+        "after": score.value,
+        "after_low": score.low,
+        "after_high": score.high,
+        "samples": score.n,
+        "lost": drop,
+        "lost_low": low,
+        "lost_high": high,
+        "lost_points": points(drop, subject.score),
+        "bytes_before": size(subject.float_),
+        "bytes": size(made),
+        "parameters": costs.parameters,
+        "macs": costs.macs,
+        "speed": speeds(subject.float_, made, subject.watch),
+        "seconds": round(time.perf_counter() - began, 1),
+        **_facts(outcomes),
+    }
+
+
+def points(drop: float, before: Score) -> float:
+    """A loss in points: 0.01 of a fraction, 1 % of the value of any other score."""
+    return 100 * drop if before.is_fraction else 100 * drop / abs(before.value)
+
+
+def size(model: Model) -> int:
+    """Bytes of the files of all forms, as they are shipped."""
+    return sum(len(to_bytes(in_form(model, form))) for form in ("main", *model.forms))
+
+
+def speeds(before: Model, after: Model, watch: Stopwatch) -> dict[str, dict[str, Any]]:
+    """Speed of each form against the same form in float, by turns: a device runs some of them, training all at once."""
+    found = {}
+    for form in ("main", *before.forms):
+        calls = {}
+        for name, model in (("float", before), ("after", after)):
+            part = in_form(model, form)
+            sizes = sizes_of(part) if form == "main" else sizes_of(part, **_one_step(before, form))
+            made, arrays = session(part), dict(example(part.inputs, sizes))
+            calls[name] = lambda made=made, arrays=arrays: made.run(None, arrays)
+        timings = watch.time(calls)
+        (pair,) = timings.comparisons
+        ms = {name: timing.median_ms for name, timing in timings.timings.items()}
+        found[form] = {
+            "speedup": pair.speedup,
+            "low": pair.low,
+            "high": pair.high,
+            "verdict": pair.verdict,
+            "before_ms": ms["float"],
+            "after_ms": ms["after"],
+        }
+    return found
+
+
+def _one_step(model: Model, form: str) -> dict[str, int]:
+    """A streaming form is timed on one new element: the free length of what is no state and not handed over is 1."""
+    specs = model.forms[form].inputs
+    if not any(spec.state_of for spec in specs):
+        return {}
+    news = {d for spec in specs if not spec.state_of for d in spec.dims[1:] if isinstance(d, str)}
+    main = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)}
+    kept = {d for spec in specs if spec.state_of for d in spec.dims if isinstance(d, str)}
+    handed = {o.name for f in model.forms.values() for o in f.outputs}
+    held = {d for spec in specs if spec.name in handed for d in spec.dims if isinstance(d, str)}
+    return dict.fromkeys((news & main) - kept - held, 1)
+
+
+def _steps(subject: Subject) -> dict[str, Any]:
+    """A share of the steps the model was trained with, and no more than the budget of arithmetic allows.
+
+    A step costs about four passes over the network for each row: forward, twice that backward, and the teacher's.
+    """
+    training = subject.entry.training
+    batches = len(subject.entry.task(batch_size=training.batch_size).train)  # type: ignore[arg-type]
+    share = max(200, int(SHARE * training.epochs * batches))
+    budget = int(BUDGET_MACS / (4 * subject.entry.macs * training.batch_size))
+    return {"recover": max(50, min(share, budget))}
+
+
+def _parameters(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.module.parameters())
+
+
+def _first_reason(outcomes: Sequence[Outcome]) -> str:
+    for outcome in outcomes:
+        for note in outcome.skipped:
+            return f"{note.layer}: {note.text}" if note.layer else note.text
+    return "no pass changed anything"
+
+
+def _facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What the passes say of themselves, as far as a table of many wants it."""
+    facts: dict[str, Any] = {}
+    for outcome in outcomes:
+        facts |= {key: outcome.facts[key] for key in ("chosen", "why", "steps") if key in outcome.facts}
+    left = [note for note in outcomes[-1].skipped if note.layer]
+    return {**facts, "layers_changed": len(outcomes[-1].changed), "layers_left": len(left)}
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """A task whose test and validation splits are their first batches alone, for a quick look."""
+
+    task: Task
+    batches: int = 8
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
+        """The score of the part."""
+        part: Any = getattr(self.task, split)
+        head = _Head(part, self.batches)
+        return replace(self.task, **{split: head}).score(runner, split, reference)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first batches of a split."""
+
+    split: Any
+    batches: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.split, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, batch in enumerate(self.split):
+            if number == self.batches:
+                return
+            yield batch
+
+
+def fingerprint(name: str, column: str, *, quick: bool, seed: int) -> str:
+    """Of what a cell depends on: the weights, the version, the budget."""
+    weights = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
+    return f"{weights} {compress.__version__} {column} seed={seed} " + (
+        "quick" if quick else f"{BUDGET_MACS:g} MACs, {SHARE:g} of the steps, student <= {QUARTER:g}"
+    )
+
+
+def missing(
+    document: Mapping[str, Any], names: Sequence[str], columns: Sequence[str], *, quick: bool, seed: int
+) -> Any:
+    """(model, columns) that are not measured yet, or for other weights or settings."""
+    for name in names:
+        cells = document["models"].get(name, {}).get("cells", {})
+        wanted = [
+            column
+            for column in columns
+            if cells.get(column, {}).get("fingerprint") != fingerprint(name, column, quick=quick, seed=seed)
+        ]
+        if wanted:
+            yield name, wanted
+
+
+def run(
+    names: Sequence[str], columns: Sequence[str], output: Path, *, quick: bool = False, seed: int = 0
+) -> dict[str, Any]:
+    """Measure what is missing, and write the document and its page after each cell."""
+    document: dict[str, Any] = {"schema": 1, "quick": quick, "models": {}}
+    if output.exists():
+        document = json.loads(output.read_text(encoding="utf-8"))
+    for name, wanted in missing(document, names, columns, quick=quick, seed=seed):
+        entry = find(name)
+        at_hand = subject(entry, quick=quick, seed=seed)
+        row = document["models"].setdefault(name, {"cells": {}})
+        row |= {"section": entry.section, "unit": at_hand.score.unit, "parameters": entry.params}
+        for column in wanted:
+            if quick and column in TRAINED:
+                cell: dict[str, Any] = {"refused": "needs training, and --quick does none"}
+            else:
+                cell = measure(column, at_hand)
+            row["cells"][column] = cell | {
+                "fingerprint": fingerprint(name, column, quick=quick, seed=seed),
+                "command": f"python -m benchmarks.matrix {name} --columns {column}" + (" --quick" if quick else ""),
+                "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "machine": machine(),
+                "versions": versions() | {"compress": compress.__version__},
+            }
+            write(document, output)
+            print(f"{name} {column}: {_said(cell)}", file=sys.stderr, flush=True)
+    write(document, output)
+    return document
+
+
+def write(document: Mapping[str, Any], output: Path) -> None:
+    """The document, and the page beside it."""
+    with whole(output) as path:
+        path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with whole(output.with_suffix(".md")) as path:
+        path.write_text(page(document, ZOO, COLUMNS), encoding="utf-8")
+
+
+def _said(cell: Mapping[str, Any]) -> str:
+    if "refused" in cell:
+        return f"refused: {cell['refused']}"
+    main = cell["speed"]["main"]["speedup"]
+    return f"{cell['before']:.4f} -> {cell['after']:.4f} {cell['unit']}, {cell['bytes']:,} bytes, {main:.2f}x"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Fill the matrix."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="all when none is named")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help=f"of {', '.join(COLUMNS)}")
+    parser.add_argument("--quick", action="store_true", help="no training, a part of the test, a moment of timing")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, help="the document; its page lies beside it as .md")
+    given = parser.parse_args(args)
+    columns = given.columns.split(",")
+    for kind, asked, known in (("model", given.models, ZOO), ("column", columns, COLUMNS)):
+        if unknown := [name for name in asked if name not in known]:
+            parser.error(f"no {kind} named {unknown[0]!r}; there are {', '.join(known)}")
+    output = given.output or (RESULT.with_name("matrix_quick.json") if given.quick else RESULT)
+    with suppress(KeyboardInterrupt):
+        run(given.models or list(ZOO), columns, output, quick=given.quick, seed=given.seed)
+    print(output.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
