@@ -74,9 +74,15 @@ def commands() -> None:
 
 
 @commands.command(epilog=example("compress models"))
+@click.option("--markdown", is_flag=True, help="As a page: section, system, name, score, parameters, page.")
 @takes("say")
-def models(call: Call) -> None:
+def models(call: Call, markdown: bool) -> None:
     """List the reference models."""
+    if markdown:
+        from models import find
+        from models.catalogue import catalogue
+
+        return call.console.result(catalogue(map(find, ZOO)))
     call.console.table(("name", "what it is"), [(name, summary) for name, (_, summary) in ZOO.items()], texts=2)
     call.console.document(models=[{"name": name, "summary": summary} for name, (_, summary) in ZOO.items()])
 
