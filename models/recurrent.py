@@ -25,8 +25,8 @@ class _Layer(nn.Module):
         self.input_size, self.hidden_size, self.bias, self.batch_first = input_size, hidden_size, bias, batch_first
         self.weight_ih_l0 = nn.Parameter(torch.empty(gates * hidden_size, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.empty(gates * hidden_size, hidden_size))
-        for name in ("bias_ih_l0", "bias_hh_l0"):
-            self.register_parameter(name, nn.Parameter(torch.empty(gates * hidden_size)) if bias else None)
+        self.bias_ih_l0 = nn.Parameter(torch.empty(gates * hidden_size)) if bias else None
+        self.bias_hh_l0 = nn.Parameter(torch.empty(gates * hidden_size)) if bias else None
 
     def reset_parameters(self) -> None:
         """Uniform within 1 / sqrt(hidden_size), as torch starts its own recurrent layers."""
@@ -41,7 +41,8 @@ class _Layer(nn.Module):
                 f"{type(self).__name__}: takes a batch of sequences, 3 dimensions; it was given {tuple(x.shape)}. "
                 "Add a dimension for the batch (unsqueeze)."
             )
-        bias = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
+        one, other = self.bias_ih_l0, self.bias_hh_l0
+        bias = None if one is None or other is None else one + other
         return F.linear(x, self.weight_ih_l0, bias).unbind(self._time)
 
     @property
@@ -119,7 +120,7 @@ class PeepholeLSTM(_Layer):
         super().__init__(input_size, hidden_size, gates=3 + forget_gate, bias=bias, batch_first=batch_first)
         self.forget_gate = forget_gate
         self.weight_ci = nn.Parameter(torch.empty(hidden_size))
-        self.register_parameter("weight_cf", nn.Parameter(torch.empty(hidden_size)) if forget_gate else None)
+        self.weight_cf = nn.Parameter(torch.empty(hidden_size)) if forget_gate else None
         self.weight_co = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
 
@@ -142,7 +143,10 @@ class PeepholeLSTM(_Layer):
         """The next h and c, from W x_t + R h_{t-1} + b (N, gates * hidden) and the cell before, (N, hidden)."""
         i, *f, g, o = gates.chunk(3 + self.forget_gate, 1)
         new = torch.sigmoid(torch.addcmul(i, c, self.weight_ci)) * torch.tanh(g)
-        c = torch.addcmul(new, c, torch.sigmoid(torch.addcmul(f[0], c, self.weight_cf))) if f else c + new
+        if self.weight_cf is None:
+            c = c + new
+        else:
+            c = torch.addcmul(new, c, torch.sigmoid(torch.addcmul(f[0], c, self.weight_cf)))
         return torch.sigmoid(torch.addcmul(o, c, self.weight_co)) * torch.tanh(c), c
 
     def extra_repr(self) -> str:
