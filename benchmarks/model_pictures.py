@@ -1,0 +1,43 @@
+"""The pictures on the pages of the reference models, made from the committed weights.
+
+    python -m benchmarks.model_pictures NAME...
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import compress  # noqa: F401  binds our packages
+
+FOLDER = Path(__file__).parents[1] / "docs" / "models"
+
+# model -> "module:function" that draws into the path it is given; several models may share one
+PICTURES: dict[str, str] = {
+    "cnn-fsdd": "pictures_convolution:spoken_digits",
+    "dscnn-fsdd": "pictures_convolution:spoken_digits",
+    "resnet8": "pictures_convolution:photographs",
+    "transformer-char": "pictures_attention:reading_back",
+}
+
+
+def draw(name: str, folder: Path = FOLDER) -> Path:
+    """Draw one model's picture into the folder, as NAME.png; raises KeyError for a model that has none."""
+    module, _, function = PICTURES[name].partition(":")
+    path = folder / f"{name}.png"
+    getattr(importlib.import_module(f"benchmarks.{module}"), function)(name, path)
+    return path
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Draw the models named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", choices=PICTURES, metavar="NAME", help=", ".join(PICTURES))
+    for name in parser.parse_args(args).models:
+        print(draw(name))
+
+
+if __name__ == "__main__":
+    main()
