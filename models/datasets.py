@@ -5,6 +5,7 @@ Archives made by GitHub are not the same bytes twice, and ours are repacked, so 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -102,7 +103,7 @@ def content_sha256(path: Path) -> str:
     """Checksum of what a file says, not of how it is packed.
 
     Of an .npz: name, type, shape and bytes of each array; of a .zip: name and bytes of each file, both by name in
-    order; of any other file: its bytes.
+    order; of a .gz: the bytes it unpacks to; of any other file: its bytes.
     """
     digest = hashlib.sha256()
     if path.suffix == ".npz":
@@ -117,6 +118,8 @@ def content_sha256(path: Path) -> str:
                 content = archive.read(name)
                 digest.update(f"{name} {len(content)}\n".encode())
                 digest.update(content)
+    elif path.suffix == ".gz":
+        digest.update(gzip.decompress(path.read_bytes()))
     else:
         digest.update(path.read_bytes())
     return digest.hexdigest()
