@@ -81,17 +81,15 @@ def subject(entry: Entry, *, quick: bool = False, seed: int = 0) -> Subject:
 
 
 def chain(column: str, subject: Subject) -> Sequence[Pass]:
-    """The passes of a column, with as much training as the column's budget allows."""
+    """The passes of a column, with as much training as the budget allows."""
     if column == "int8":
         return (Quantize(mode="auto"),)
-    training = _steps(subject)
+    count = training_steps(subject)
     if column == "pruned":
-        return (Prune(ratio=0.5, **training),)
-    taught = {"steps" if name == "recover" else name: value for name, value in training.items()}
+        return (Prune(ratio=0.5, recover=count),)
     if column == "chain":
-        return (Prune(ratio=0.5, recover=0), Distill(**taught), Quantize(mode="auto"))
-    width = quarter_width(subject)
-    return (Distill(width=width, alpha=0.0, **taught) if column == "alone" else Distill(width=width, **taught),)
+        return (Prune(ratio=0.5, recover=0), Distill(steps=count), Quantize(mode="auto"))
+    return (Distill(width=quarter_width(subject), steps=count, alpha=0.0 if column == "alone" else 0.9),)
 
 
 def quarter_width(subject: Subject) -> float:
@@ -189,7 +187,7 @@ def _one_step(model: Model, form: str) -> dict[str, int]:
     return dict.fromkeys((news & main) - kept - held, 1)
 
 
-def _steps(subject: Subject) -> dict[str, Any]:
+def training_steps(subject: Subject) -> int:
     """A share of the steps the model was trained with, and no more than the budget of arithmetic allows.
 
     A step costs about four passes over the network for each row: forward, twice that backward, and the teacher's.
@@ -198,7 +196,7 @@ def _steps(subject: Subject) -> dict[str, Any]:
     batches = len(subject.entry.task(batch_size=training.batch_size).train)  # type: ignore[arg-type]
     share = max(200, int(SHARE * training.epochs * batches))
     budget = int(BUDGET_MACS / (4 * subject.entry.macs * training.batch_size))
-    return {"recover": max(50, min(share, budget))}
+    return max(50, min(share, budget))
 
 
 def _parameters(model: Model) -> int:
