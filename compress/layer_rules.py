@@ -7,6 +7,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from export.recurrent_leaf import TWO_STATES
+from models.recurrent import PeepholeLSTM, SigmoidRNN
+
 from .axes import Dim, Sum, freeze_structure
 from .ties import Call, Dims, Given, Rule
 from .unit_rules import affine, convolve, embed, normalize_channels, normalize_groups, normalize_last, slopes, unknown
@@ -83,13 +86,13 @@ def unchanged(call: Call) -> Given:
 
 
 def recurrent(call: Call) -> Given:
-    """RNN, LSTM and GRU with any number of layers and directions: hidden units go with all their gates.
+    """RNN, LSTM and GRU with any number of layers and directions: hidden units go with all their gates and peepholes.
 
     A layer's hidden units are its own; all layers keep the same number of them, and where the states are taken or
     given as one tensor the same ones.
     """
     module, x = call.module, call.dims(0)
-    assert isinstance(module, nn.RNNBase)
+    assert isinstance(module, nn.RNNBase | PeepholeLSTM | SigmoidRNN)
     directions = 2 if module.bidirectional else 1
     inputs: Dim = x[-1]
     hidden: list[Dim] = []
@@ -99,6 +102,9 @@ def recurrent(call: Call) -> Given:
         hidden += [h for h, _ in made]
         outputs += [o for _, o in made]
         inputs = Sum(tuple(o for _, o in made))
+    for peephole in ("weight_ci", "weight_cf", "weight_co"):
+        for dim in call.weight(peephole):
+            call.tie(dim, hidden[0])
     _states(call, hidden, outputs)
     call.ties.alike += [tuple(hidden), tuple(outputs)]
     call.attribute("input_size", x[-1])
@@ -108,7 +114,7 @@ def recurrent(call: Call) -> Given:
     batch = x[1 - int(module.batch_first) : 2 - int(module.batch_first)] if len(x) == 3 else ()
     stacked = call.fixed(len(hidden), "has so many layers")
     final, cell = (stacked, *batch, outputs[0]), (stacked, *batch, hidden[0])
-    return [(*x[:-1], inputs), [final, cell] if isinstance(module, nn.LSTM) else final]
+    return [(*x[:-1], inputs), [final, cell] if isinstance(module, TWO_STATES) else final]
 
 
 def _direction(call: Call, suffix: str, inputs: Dim) -> tuple[Dim, Dim]:
@@ -128,6 +134,8 @@ def _gated(call: Call, tensors: list[Dims]) -> Dim:
     """The hidden units in weights whose first dimension is gates x hidden units."""
     module = call.module
     gates = 4 if isinstance(module, nn.LSTM | nn.LSTMCell) else 3 if isinstance(module, nn.GRU | nn.GRUCell) else 1
+    if isinstance(module, PeepholeLSTM):
+        gates = 3 + module.forget_gate
     hidden: list[Dim] = []
     for dims in tensors:
         if dims:
@@ -178,7 +186,7 @@ LAYERS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Rule], ...] =
     (nn.GroupNorm, group_norm),
     (nn.Embedding, embedding),
     (nn.PReLU, prelu),
-    ((nn.RNN, nn.LSTM, nn.GRU), recurrent),
+    ((nn.RNN, nn.LSTM, nn.GRU, PeepholeLSTM, SigmoidRNN), recurrent),
     ((nn.RNNCell, nn.LSTMCell, nn.GRUCell), cell),
     ((nn.modules.dropout._DropoutNd, nn.Identity), unchanged),
     ((nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU), unchanged),

@@ -13,13 +13,14 @@ from export.counts import Cost, LayerCost, Step, gathered, peak_bytes
 from export.einsum import einsum_macs
 from export.lifted import MAIN, Lifted, attribute, device_of, evaluating, tensors
 from models.records import Model
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
 _Shapes = Sequence[Any]  # of a node's arguments, as they were given; tensors stay tensors
 _VIEWS = frozenset(
     "view reshape flatten squeeze unsqueeze expand permute transpose t alias detach select slice narrow unbind split "
     "split_with_sizes chunk _unsafe_view movedim unflatten swapaxes contiguous dropout".split()
 )
-_GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
+_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, PeepholeLSTM, SigmoidRNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 
 
 def torch_cost(model: Model, sizes: Mapping[str, int]) -> Cost:
@@ -107,12 +108,10 @@ def _module_macs(module: nn.Module, args: _Shapes, out: Any) -> int:
         return int(out.numel() * math.prod(module.weight.shape[1:]))
     if isinstance(module, nn.Bilinear):
         return int(out.numel() * module.in1_features * (module.in2_features + 1))
-    for kind, gates in _GATES.items():
-        if isinstance(module, kind):
-            rows = x.numel() // x.shape[-1]  # steps x batch
-            weights = [p for name, p in module.named_parameters() if "weight" in name]
-            assert gates * int(module.hidden_size) == weights[0].shape[0]  # type: ignore[arg-type] # an int: all six have it
-            return int(rows * sum(p.numel() for p in weights))
+    if isinstance(module, _RECURRENT):
+        rows = x.numel() // x.shape[-1]  # steps x batch
+        # matrices alone: a peephole is element by element, a bias is added
+        return int(rows * sum(p.numel() for p in module.parameters() if p.dim() == 2))
     return 0
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.recurrent import PeepholeLSTM, SigmoidRNN
+
 Settings = dict[str, Any]  # constructor argument -> number, string, tuple of numbers or None
 
 _CONVOLUTION = "in_channels out_channels kernel_size stride padding dilation groups bias padding_mode"
@@ -34,6 +36,8 @@ ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
         ((nn.LSTM,), f"{_RECURRENT} proj_size"),
         ((nn.GRU,), _RECURRENT),
         ((nn.RNN,), f"{_RECURRENT} nonlinearity"),
+        ((PeepholeLSTM,), "input_size hidden_size bias batch_first forget_gate"),
+        ((SigmoidRNN,), "input_size hidden_size bias batch_first"),
         ((nn.LSTMCell, nn.GRUCell), _CELL),
         ((nn.RNNCell,), f"{_CELL} nonlinearity"),
         ((nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity), ""),

@@ -14,7 +14,8 @@ import re
 import onnx_ir as ir
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_RECURRENT = {"LSTM": "WRB", "GRU": "WRB", "RNN": "WRB"}
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_THEIR_WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}  # input -> its name in ONNX
 _RESHAPING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Flatten")
 
 
@@ -48,8 +49,8 @@ def name_by_layer(network: ir.Model) -> None:
         count = named.get(name, 0)
         named[name] = count + 1
         node.name = f"{name}_{count}" if count else name
-        for letter, value in zip(_RECURRENT.get(node.op_type, ""), node.inputs[1:4], strict=False):
-            if value is not None and layer:
+        for place, value in enumerate(node.inputs if layer and node.op_type in _RECURRENT else ()):
+            if value is not None and (letter := _THEIR_WEIGHTS.get(place)):
                 value.name = f"{layer}.{letter}" + (f"_{count}" if count else "")
 
 

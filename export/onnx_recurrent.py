@@ -1,4 +1,7 @@
-"""ONNX's LSTM, GRU and RNN as nn.LSTM, nn.GRU and nn.RNN: gates, states and directions as torch has them."""
+"""ONNX's LSTM, GRU and RNN as nn.LSTM, nn.GRU and nn.RNN: gates, states and directions as torch has them.
+
+An LSTM with peepholes and an RNN with a sigmoid, which torch has not, become our own layers (`models/recurrent.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from export.onnx_builder import Builder, Run, constant
 from export.onnx_values import Call, Host, tensor
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
 # torch's gates by their places in ONNX: i, f, g, o in i, o, f, c; r, z, n in z, r, h
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -22,28 +26,32 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
     """One level in one or both directions.
 
     Raises:
-        LiftError: it is of a kind that torch has not: other activations, clipping, peepholes, lengths, a coupled gate.
+        LiftError: it is of a kind that neither torch has nor we: other activations, clipping, lengths, a coupled gate;
+            peepholes or a sigmoid in both directions.
     """
     inputs = [*node.inputs, *[None] * (8 - len(node.inputs))]
     _, w, r, b, lengths, _, _, peepholes = inputs
-    for_input, for_state, biases = constant(w), constant(r), constant(b)
-    if for_input is None or for_state is None or (b is not None and biases is None):
+    for_input, for_state, biases, seen = constant(w), constant(r), constant(b), constant(peepholes)
+    computed = any(one is not None and array is None for one, array in ((b, biases), (peepholes, seen)))
+    if for_input is None or for_state is None or computed:
         raise call.refuse("has weights that are computed")
     squash = _refuse_what_torch_has_not(call, lengths, peepholes)
     direction = call.get("direction", "forward")
     both = direction == "bidirectional"
 
     def make() -> nn.Module:
-        kind: Callable[..., nn.Module] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[call.op]
-        more = {"nonlinearity": squash} if call.op == "RNN" else {}
-        layer = kind(for_input.shape[2], for_state.shape[2], bidirectional=both, bias=b is not None, **more)
+        kind, more = _kind(call.op, squash, both, peepholes is not None)
+        layer = kind(for_input.shape[2], for_state.shape[2], bias=b is not None, **more)
         with torch.no_grad():
+            if seen is not None:
+                for name, array in zip(("ci", "co", "cf"), np.split(seen[0], 3), strict=True):
+                    getattr(layer, f"weight_{name}").copy_(torch.from_numpy(array.copy()))
             for way, suffix in enumerate(("", "_reverse")[: 1 + both]):
                 for name, array in _torch_weights(call.op, way, for_input, for_state, biases):
                     getattr(layer, f"{name}_l0{suffix}").copy_(torch.from_numpy(array))
         return layer
 
-    layer: Any = build.layer(node, (w, r, b), make, (direction, squash))
+    layer: Any = build.layer(node, (w, r, b, peepholes), make, (direction, squash))
 
     def run(call: Call, x: Any, *rest: Any) -> Any:
         x = tensor(x)
@@ -66,6 +74,14 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
     return run
 
 
+def _kind(op: str, squash: str, both: bool, peepholes: bool) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    """The class of layer, and what its constructor takes beside sizes and bias."""
+    if peepholes or squash == "sigmoid":
+        return PeepholeLSTM if peepholes else SigmoidRNN, {}
+    kinds: dict[str, Callable[..., nn.Module]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
+    return kinds[op], {"bidirectional": both} | ({"nonlinearity": squash} if op == "RNN" else {})
+
+
 def _complete(states: list[Tensor]) -> list[Tensor]:
     return states if len(states) == 2 else [states[0], torch.zeros_like(states[0])]
 
@@ -86,11 +102,13 @@ def _reordered(op: str, array: Host) -> Host:
 def _refuse_what_torch_has_not(call: Call, lengths: ir.Value | None, peepholes: ir.Value | None) -> str:
     ways = 2 if call.get("direction", "forward") == "bidirectional" else 1
     squash = [str(name) for name in call.get("activations") or _PLAIN[call.op] * ways]
-    relu = call.op == "RNN" and squash == ["Relu"] * ways
+    kinds = {"tanh": _PLAIN[call.op]} | ({"relu": ["Relu"], "sigmoid": ["Sigmoid"]} if call.op == "RNN" else {})
+    found = next((name for name, plain in kinds.items() if squash == plain * ways), None)
     reasons = {
-        f"squashes by {squash}": squash != _PLAIN[call.op] * ways and not relu,
+        f"squashes by {squash}": found is None,
+        "squashes by a sigmoid in both directions": found == "sigmoid" and ways == 2,
         "clips its cells": call.get("clip") is not None,
-        "has peepholes": peepholes is not None,
+        "has peepholes in both directions": peepholes is not None and ways == 2,
         "takes the lengths of its sequences": lengths is not None,
         "couples its gates (input_forget)": bool(call.get("input_forget", 0)),
         "resets its state before the product (linear_before_reset=0)": call.op == "GRU"
@@ -98,5 +116,6 @@ def _refuse_what_torch_has_not(call: Call, lengths: ir.Value | None, peepholes: 
     }
     for reason, holds in reasons.items():
         if holds:
-            raise call.refuse(f"{reason}, which torch's layer has not")
-    return "relu" if relu else "tanh"
+            raise call.refuse(f"{reason}, which no layer here has")
+    assert found is not None
+    return found

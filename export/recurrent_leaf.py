@@ -1,8 +1,8 @@
 """Recurrent layers as one operation while a network is traced.
 
-`torch.export` fixes the number of steps of nn.LSTM, nn.GRU and nn.RNN. While it runs, their forward is an operation of
-ours that knows nothing but the shapes that come out, so that the time stays free, and carries the layer's name, by
-which the lifter puts the layer itself back.
+`torch.export` fixes the number of steps of nn.LSTM, nn.GRU and nn.RNN, and unrolls the loop of our own layers. While it
+runs, their forward is an operation of ours that knows nothing but the shapes that come out, so that the time stays
+free, and carries the layer's name, by which the lifter puts the layer itself back.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from models.errors import LiftError
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
-KINDS = (nn.LSTM, nn.GRU, nn.RNN)
+TWO_STATES = (nn.LSTM, PeepholeLSTM)  # h, what is said, and c, what is kept
+KINDS = (*TWO_STATES, nn.GRU, nn.RNN, SigmoidRNN)
 
 
 @torch.library.custom_op("compress::recurrent", mutates_args=())
@@ -67,7 +69,7 @@ def leaves(names: Mapping[nn.Module, str]) -> Iterator[None]:
                 layer=name,
                 operation="PackedSequence",
             )
-        states = 2 if isinstance(self, nn.LSTM) else 1
+        states = 2 if isinstance(self, TWO_STATES) else 1
         given = [] if hx is None else list(hx) if states == 2 else [hx]
         out = self.proj_size or self.hidden_size
         depth, ways = self.num_layers, 2 if self.bidirectional else 1

@@ -1,7 +1,8 @@
-"""nn.LSTM, nn.GRU and nn.RNN as ONNX's own operators, with free time, and not unrolled.
+"""Recurrent layers, torch's and our own, as ONNX's own operators, with free time, and not unrolled.
 
 While the network is traced each layer is one operation (see `recurrent_leaf.py`); here that operation becomes one ONNX
 node a layer and its gates are put in ONNX's order: torch has r, z, n and i, f, g, o, ONNX z, r, h and i, o, f, c.
+ONNX's LSTM always has a forget gate; of one that has none it is held open by its bias.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import torch
 from onnxscript import opset18
 from torch import nn
 
-from export.recurrent_leaf import KINDS, leaves
+from export.recurrent_leaf import KINDS, TWO_STATES, leaves
 from models.errors import CompressError
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
 op: Any = opset18  # by its annotations no result of one operator may go into another
-_OPERATOR = {nn.LSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN"}
+_OPERATOR = {nn.LSTM: "LSTM", PeepholeLSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN", SigmoidRNN: "RNN"}
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's gates, by their places in torch
+_OPEN = 100.0  # whose sigmoid is 1 in single precision
 _Array = np.ndarray[Any, Any]
 Table = dict[Callable[..., Any], Callable[..., Any]]
 
@@ -50,7 +53,7 @@ def _translate(layer: Any, x: Any, state: Sequence[Any], name: str) -> list[Any]
     if not batched:
         state = [op.Unsqueeze(s, op.Constant(value_ints=[1])) for s in state]
     ways = 2 if layer.bidirectional else 1
-    last: list[list[Any]] = [[] for _ in range(2 if isinstance(layer, nn.LSTM) else 1)]
+    last: list[list[Any]] = [[] for _ in range(2 if isinstance(layer, TWO_STATES) else 1)]
     for level in range(layer.num_layers):
         initial = [_rows(s, level * ways, ways, layer.num_layers) for s in state]
         sequence, *states = _level(layer, steps_first, level, initial)
@@ -89,11 +92,13 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
     w, r, b = (op.Constant(value=ir.tensor(array)) for array in onnx_weights(layer, level))
     ways = "bidirectional" if layer.bidirectional else "forward"
     common = {"hidden_size": layer.hidden_size, "direction": ways}
+    if isinstance(layer, PeepholeLSTM):
+        return tuple(op.LSTM(x, w, r, b, None, *(initial or (None, None)), _peepholes(layer), **common))
     if kind == "LSTM":
         return tuple(op.LSTM(x, w, r, b, None, *initial, **common))
     if kind == "GRU":
         return tuple(op.GRU(x, w, r, b, None, *initial, linear_before_reset=1, **common))
-    squash = {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
+    squash = "Sigmoid" if isinstance(layer, SigmoidRNN) else {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
     return tuple(op.RNN(x, w, r, b, None, *initial, activations=[squash] * (1 + layer.bidirectional), **common))
 
 
@@ -105,17 +110,37 @@ def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
     kind = next(name for cls, name in _OPERATOR.items() if isinstance(layer, cls))
     found: list[list[_Array]] = [[], [], []]
     for way in ("", "_reverse")[: 2 if layer.bidirectional else 1]:
-        w, r = (_reordered(getattr(layer, f"weight_{part}_l{level}{way}"), kind) for part in ("ih", "hh"))
+        weights = [_numbers(getattr(layer, f"weight_{part}_l{level}{way}")) for part in ("ih", "hh")]
         own = [getattr(layer, f"bias_{part}_l{level}{way}", None) for part in ("ih", "hh")]
-        halves = [_reordered(one, kind) if one is not None else np.zeros(len(w), w.dtype) for one in own]
+        biases = [np.zeros(len(weights[0]), weights[0].dtype) if one is None else _numbers(one) for one in own]
+        if isinstance(layer, PeepholeLSTM) and not layer.forget_gate:
+            weights, biases = [_opened(w, 0.0) for w in weights], [_opened(biases[0], _OPEN), _opened(biases[1], 0.0)]
+        w, r, *halves = (_reordered(one, kind) for one in (*weights, *biases))
         for stack, part in zip(found, (w, r, np.concatenate(halves)), strict=True):
             stack.append(part)
-    weights, recurrent, bias = (np.stack(parts) for parts in found)
-    return weights, recurrent, bias
+    w, r, b = (np.stack(parts) for parts in found)
+    return w, r, b
 
 
-def _reordered(weight: torch.Tensor, kind: str) -> _Array:
-    gates = np.split(weight.detach().cpu().numpy(), len(_ORDER[kind]))
+def _peepholes(layer: PeepholeLSTM) -> Any:
+    """(1, 3 * hidden): of the input, the output and the forget gate."""
+    i, o = _numbers(layer.weight_ci), _numbers(layer.weight_co)
+    f = np.zeros_like(i) if layer.weight_cf is None else _numbers(layer.weight_cf)
+    return op.Constant(value=ir.tensor(np.concatenate([i, o, f])[None]))
+
+
+def _opened(rows: _Array, value: float) -> _Array:
+    """Rows of the gates i, g, o with those of a forget gate among them, all of one value."""
+    i, g, o = np.split(rows, 3)
+    return np.concatenate([i, np.full_like(i, value), g, o])
+
+
+def _numbers(tensor: torch.Tensor) -> _Array:
+    return tensor.detach().cpu().numpy()
+
+
+def _reordered(weight: _Array, kind: str) -> _Array:
+    gates = np.split(weight, len(_ORDER[kind]))
     return np.concatenate([gates[place] for place in _ORDER[kind]])
 
 
