@@ -4,7 +4,8 @@
 
 A cell holds the score before and after with the interval of their paired difference, bytes, and the speed of each graph
 against its own folded fp32 ONNX, by turns in one process; or the reason why there is none. Cells that are there already
-for the same weights and settings are kept, so a run that was stopped goes on where it was. `--quick` trains nothing,
+for the same weights and settings are kept, so a run that was stopped goes on where it was. The cells' models lie in `.matrix`;
+`--retime` times them again. `--quick` trains nothing,
 scores a part of the test split, times for a moment, and says in the columns that need training that it did not.
 """
 
@@ -16,7 +17,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ from compress.recipe import steps
 from export.cost import cost
 from export.files import whole
 from export.machine import machine, versions
-from export.onnx_file import to_bytes
-from export.save import shipped
+from export.onnx_file import read, to_bytes
+from export.save import save, shipped
 from export.session import in_form, onnx_runner, session
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
@@ -47,7 +47,8 @@ RESULT = Path(__file__).parent / "results" / "matrix.json"
 COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
 TRAINED = COLUMNS[1:]
 QUARTER = 0.27  # of the parameters, at most, for a student "of a quarter"
-BUDGET_MACS = 3e12  # of recovery or teaching in a cell, at most: two to five minutes of one core
+KEPT = Path(__file__).parents[1] / ".matrix"  # the models of the cells, so that they can be timed again
+BUDGET_MACS = 6e11  # of recovery or teaching in a cell, at most: about a minute of one core
 SHARE = 0.5  # of the steps the model was trained with, at most: a pass that needs more is no shortcut
 
 
@@ -62,6 +63,7 @@ class Subject:
     score: Score
     watch: Stopwatch
     seed: int
+    quick: bool = False
 
     @property
     def context(self) -> Context:
@@ -77,7 +79,7 @@ def subject(entry: Entry, *, quick: bool = False, seed: int = 0) -> Subject:
     float_ = shipped(model)
     watch = Stopwatch(seconds=0.1 if quick else 1.0, threads=1, seed=seed)
     score = task.score(onnx_runner(float_), "test")
-    return Subject(entry=entry, model=model, task=task, float_=float_, score=score, watch=watch, seed=seed)
+    return Subject(entry=entry, model=model, task=task, float_=float_, score=score, watch=watch, seed=seed, quick=quick)
 
 
 def chain(column: str, subject: Subject) -> Sequence[Pass]:
@@ -115,6 +117,7 @@ def measure(column: str, subject: Subject) -> dict[str, Any]:
     if not changed:
         return {"refused": _first_reason(outcomes)}
     made = shipped(outcomes[-1].model)
+    save(made, kept(subject.entry.name, column, quick=subject.quick))
     score = subject.task.score(onnx_runner(made), "test")
     drop, low, high = lost(subject.task, subject.score, score)
     costs = cost(made)
@@ -172,6 +175,36 @@ def speeds(before: Model, after: Model, watch: Stopwatch) -> dict[str, dict[str,
             "after_ms": ms["after"],
         }
     return found
+
+
+def kept(name: str, column: str, *, quick: bool) -> Path:
+    """Where the model of a cell lies."""
+    KEPT.mkdir(exist_ok=True)
+    return KEPT / f"{name}.{column}{'.quick' if quick else ''}.onnx"
+
+
+def retime(names: Sequence[str], columns: Sequence[str], output: Path, *, seed: int = 0) -> dict[str, Any]:
+    """Time the cells' models again, on a machine that is quiet now, and leave all else as it is."""
+    document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    watch = Stopwatch(seconds=1.0, threads=1, seed=seed)
+    for name in (name for name in names if name in document["models"]):
+        float_ = shipped(from_entry(find(name)))
+        for column in columns:
+            cell, file = document["models"][name]["cells"].get(column, {}), kept(name, column, quick=False)
+            if "speed" not in cell or not file.exists():
+                continue
+            made = read(file)
+            if size(made) != cell["bytes"]:
+                print(f"{name} {column}: {file.name} is not the model of the cell, left alone", file=sys.stderr)
+                continue
+            cell |= {"speed": speeds(float_, made, watch), "machine": machine(), "timed": _now()}
+            write(document, output)
+            print(f"{name} {column}: {_said(cell)}", file=sys.stderr, flush=True)
+    return document
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _one_step(model: Model, form: str) -> dict[str, int]:
@@ -296,7 +329,7 @@ def run(
             row["cells"][column] = cell | {
                 "fingerprint": fingerprint(name, column, quick=quick, seed=seed),
                 "command": f"python -m benchmarks.matrix {name} --columns {column}" + (" --quick" if quick else ""),
-                "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "made": _now(),
                 "machine": machine(),
                 "versions": versions() | {"compress": compress.__version__},
             }
@@ -327,6 +360,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("models", nargs="*", help="all when none is named")
     parser.add_argument("--columns", default=",".join(COLUMNS), help=f"of {', '.join(COLUMNS)}")
     parser.add_argument("--quick", action="store_true", help="no training, a part of the test, a moment of timing")
+    parser.add_argument("--retime", action="store_true", help="only time the models of the cells again")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="the document; its page lies beside it as .md")
     given = parser.parse_args(args)
@@ -335,7 +369,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if unknown := [name for name in asked if name not in known]:
             parser.error(f"no {kind} named {unknown[0]!r}; there are {', '.join(known)}")
     output = given.output or (RESULT.with_name("matrix_quick.json") if given.quick else RESULT)
-    with suppress(KeyboardInterrupt):
+    if given.retime:
+        retime(given.models or list(ZOO), columns, output, seed=given.seed)
+    else:
         run(given.models or list(ZOO), columns, output, quick=given.quick, seed=given.seed)
     print(output.with_suffix(".md").read_text(encoding="utf-8"))
 
