@@ -4,9 +4,9 @@
 
 A cell holds the score before and after with the interval of their paired difference, bytes, and the speed of each graph
 against its own folded fp32 ONNX, by turns in one process; or the reason why there is none. Cells that are there already
-for the same weights and settings are kept, so a run that was stopped goes on where it was. The cells' models lie in `.matrix`;
-`--retime` times them again. `--quick` trains nothing,
-scores a part of the test split, times for a moment, and says in the columns that need training that it did not.
+for the same weights and settings are kept, so a run that was stopped goes on where it was. The cells' models lie in
+`.matrix`; `--retime` times them again. `--quick` trains nothing, scores a part of the test split, times for a moment,
+and says in the columns that need training that it did not.
 """
 
 from __future__ import annotations
