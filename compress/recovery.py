@@ -24,6 +24,8 @@ from .teaching import Lesson, plan_lessons, taught
 from .training import place, task_loss, train
 from .training_state import Loss
 
+Imitation = Callable[[Tensors, Tensors], torch.Tensor]  # (student's outputs, teacher's) -> how far apart they are
+
 
 def recover(
     model: Model,
@@ -46,9 +48,9 @@ def recover(
 ) -> tuple[Model, dict[str, Any]]:
     """Train a copy of the model on the task's labels, on the teacher's answers, or on both.
 
-    The loss is (1 - w) of the task's own and w of the teacher's (see `compress.teaching`). Without a teacher it is the
-    task's alone; without a task, or where its targets are None, the teacher's alone, on the calibration data. Only the
-    train split is learned from.
+    The loss is (1 - w) of the task's own and w of the teacher's (see `compress.teaching`; a task whose outputs belong
+    together has its own `imitation(outputs, answers)`). Without a teacher it is the task's alone; without a task, or
+    where its targets are None, the teacher's alone, on the calibration data. Only the train split is learned from.
 
     Args:
         model: a lifted one; it is not touched.
@@ -130,18 +132,20 @@ def blend(
     *,
     temperature: float,
     teacher_weight: float,
+    imitation: Imitation | None = None,
 ) -> Loss:
     """(1 - w) of the loss on labels and w of the loss on the teacher's answers; one of the two alone counts whole.
 
     For logits (N, C) and class numbers this is the loss of Hinton, Vinyals & Dean 2015 (arXiv:1503.02531):
-    w T^2 KL(teacher_T || student_T) + (1 - w) CE.
+    w T^2 KL(teacher_T || student_T) + (1 - w) CE. A task's own imitation takes the place of the lessons.
     """
     if teacher is None:
         assert hard is not None
         return hard
 
     def loss(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
-        soft = taught(lessons, outputs, teacher(inputs), temperature)
+        answers = teacher(inputs)
+        soft = imitation(outputs, answers) if imitation else taught(lessons, outputs, answers, temperature)
         if hard is None:
             return soft
         return teacher_weight * soft + (1 - teacher_weight) * hard(outputs, target, inputs)
@@ -192,10 +196,11 @@ def _loss(
             raise DataError(f"{what}: the data has no labels, and there is no teacher to learn from instead.")
         return hard
     answers = teacher.ask(inputs)
-    lessons = plan_lessons(model, context.task, target, answers)
+    imitation: Imitation | None = getattr(context.task, "imitation", None)
+    lessons = [] if imitation else plan_lessons(model, context.task, target, answers)
     _compare(model, answers, teacher.outputs, what)
     hard = hard if teacher_weight < 1 else None
-    return blend(hard, teacher, lessons, temperature=temperature, teacher_weight=teacher_weight)
+    return blend(hard, teacher, lessons, temperature=temperature, teacher_weight=teacher_weight, imitation=imitation)
 
 
 def _compare(model: Model, answers: Tensors, outputs: Sequence[str], what: str) -> None:

@@ -62,6 +62,19 @@ def test_at_temperature_one_without_a_teacher_it_is_the_cross_entropy():
     torch.testing.assert_close(teacher({"y": logits}, target, {}), F.cross_entropy(logits, target))
 
 
+def test_a_task_that_says_itself_how_far_a_student_is_takes_the_place_of_the_lessons():
+    student, target = torch.tensor([3.0]), torch.tensor([1.0])
+    loss = blend(
+        lambda outputs, target, inputs: (outputs["y"] - target).sum(),
+        lambda inputs: {"y": torch.tensor([10.0])},
+        [],
+        temperature=4.0,
+        teacher_weight=0.75,
+        imitation=lambda outputs, answers: (answers["y"] - outputs["y"]).sum(),
+    )
+    assert loss({"y": student}, target, {}).item() == 0.75 * 7 + 0.25 * 2
+
+
 @given(temperature=st.floats(0.5, 20), shift=st.floats(-5, 5), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 def test_divergence_is_never_negative_and_zero_where_the_two_agree(temperature, shift, seed):
