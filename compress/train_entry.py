@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ def train_entry(
     """
     entry = find_entry(name)
     options, training = split_settings(entry, settings or {})
+    entry = with_code(entry, options)
     part = check_output(output).with_suffix(".training.pt") if output is not None else None
     network, task, log = train_network(
         entry,
@@ -98,13 +100,7 @@ def train_network(
     train_on: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> tuple[nn.Module, Task, TrainingLog]:
     """Build the entry's own module and train it, not lifted; `options` are the builder's, the rest as `train`."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        try:
-            network = entry.build(**options)
-        except (ValueError, TypeError, RuntimeError, LookupError, ZeroDivisionError) as error:
-            asked = ", ".join(f"{n}={v!r}" for n, v in options.items())
-            raise UsageError(f"train {entry.name}: it cannot be built with {asked}: {error}") from error
+    network = build_network(entry, options=options, seed=seed)
     task = entry.task(batch_size=training.batch_size)
     log = train(
         network,
@@ -122,6 +118,17 @@ def train_network(
         what=f"train {entry.name}",
     )
     return network, task, log
+
+
+def build_network(entry: Entry, *, options: Mapping[str, Any], seed: int) -> nn.Module:
+    """The entry's own module as it is before training; raises UsageError where its builder refuses an option."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return entry.build(**options)
+        except (ValueError, TypeError, RuntimeError, LookupError, ZeroDivisionError) as error:
+            asked = ", ".join(f"{n}={v!r}" for n, v in options.items())
+            raise UsageError(f"train {entry.name}: it cannot be built with {asked}: {error}") from error
 
 
 def save_weights(network: nn.Module, output: Path) -> None:
@@ -149,6 +156,21 @@ def split_settings(entry: Entry, settings: Mapping[str, Any]) -> tuple[dict[str,
             raise UsageError(f"train {entry.name}: no setting named {name!r}.{near}")
     options = {name: value for name, value in settings.items() if name in of_builder}
     return options, replace(entry.training, **{n: v for n, v in settings.items() if n in of_training})
+
+
+def with_code(entry: Entry, options: Mapping[str, Any]) -> Entry:
+    """The entry with a code of the length that was asked for; it states its signature at its builder's own."""
+    own, asked = inspect.signature(entry.build).parameters.get("code"), options.get("code")
+    if own is None or asked in (None, own.default):
+        return entry
+
+    def sized(specs: Any) -> Any:
+        return tuple(replace(spec, dims=tuple(asked if d == own.default else d for d in spec.dims)) for spec in specs)
+
+    forms = {n: replace(f, inputs=sized(f.inputs), outputs=sized(f.outputs)) for n, f in entry.forms.items()}
+    inputs = sized(entry.inputs)
+    task = entry.task if inputs == entry.inputs else partial(entry.task, inputs=inputs)  # noise is as long as the code
+    return replace(entry, inputs=inputs, outputs=sized(entry.outputs), forms=forms, task=task)
 
 
 def _model(entry: Entry, network: nn.Module, options: Mapping[str, Any]) -> Model:

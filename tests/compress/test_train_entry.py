@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 import models
-from compress.train_entry import find_entry, split_settings, train_entry, train_network
+from compress.train_entry import find_entry, split_settings, train_entry, train_network, with_code
 from export.checkpoint import load_checkpoint
 from models.errors import UsageError
 from tests.compress.small_tasks import convolutional, digits, same
@@ -58,6 +58,16 @@ def test_settings_go_to_the_builder_or_to_the_training():
     options, training = split_settings(entry, {"width": 8, "epochs": 3, "activation": "silu"})
     assert options == {"width": 8, "activation": "silu"}
     assert training == replace(entry.training, epochs=3)
+
+
+def test_a_code_of_another_length_has_a_signature_and_noise_of_that_length():
+    entry = with_code(models.find("vae"), {"code": 5, "width": 20})
+    assert [spec.dims for spec in entry.inputs] == [("N", 784), ("N", 5)]
+    assert [spec.dims for spec in entry.outputs] == [("N", 784), ("N", 5), ("N", 5)]
+    assert [spec.dims for spec in (*entry.forms["encode"].outputs, *entry.forms["decode"].inputs)] == [("N", 5)] * 3
+    assert entry.task.keywords == {"inputs": entry.inputs}
+    assert with_code(models.find("vae"), {"code": 20}) is models.find("vae")
+    assert with_code(models.find("autoencoder"), {"code": 4}).inputs == models.find("autoencoder").inputs
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
