@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.records import InputSpec
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,23 @@ class PeepholeLoop(nn.Module):
         return self.out(h)
 
 
+class OwnLayers(nn.Module):
+    """Our own recurrent layers: two with peepholes, of which one hands both states to the other, and a sigmoid's."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(30, 12)
+        self.first = PeepholeLSTM(12, 16, batch_first=True)
+        self.second = PeepholeLSTM(16, 16, batch_first=True, forget_gate=False)
+        self.last = SigmoidRNN(16, 20, batch_first=True)
+        self.out = nn.Linear(20, 4)
+
+    def forward(self, words):
+        x, states = self.first(self.table(words))
+        x, _ = self.second(x, states)
+        return self.out(self.last(x)[0])
+
+
 class EncoderDecoder(nn.Module):
     """Attention between two LSTMs that hand over both states."""
 
@@ -539,6 +557,7 @@ NETWORKS = [
     Network("conv-recurrent", ConvRecurrent, IMAGE),
     Network("last-state", LastState, WORDS),
     Network("peephole", PeepholeLoop, (spec("x", "N", 4, 10),)),
+    Network("own-layers", OwnLayers, WORDS),
     Network(
         "encoder-decoder",
         EncoderDecoder,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from models.records import InputSpec
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 
 
 @dataclass(frozen=True)
@@ -459,6 +460,9 @@ ARCHITECTURES = [
     Architecture("rnn", lambda: Recurrent(nn.RNN), SEQUENCE),
     Architecture("gru", lambda: Recurrent(nn.GRU, num_layers=2, dropout=0.2), SEQUENCE),
     Architecture("lstm", lambda: Recurrent(nn.LSTM, bidirectional=True), SEQUENCE),
+    Architecture("peephole", lambda: Recurrent(PeepholeLSTM), SEQUENCE),
+    Architecture("carousel", lambda: Recurrent(PeepholeLSTM, forget_gate=False), SEQUENCE),
+    Architecture("sigmoid-rnn", lambda: Recurrent(SigmoidRNN), SEQUENCE),
     Architecture("gru-both", lambda: Recurrent(nn.GRU, bidirectional=True, num_layers=2), SEQUENCE),
     Architecture("projection", lambda: Recurrent(nn.LSTM, proj_size=8), SEQUENCE),
     Architecture(

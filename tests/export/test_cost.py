@@ -14,6 +14,7 @@ from export.lift import lift
 from export.lifted import tensors
 from export.to_onnx import to_onnx
 from models.records import InputSpec, Model, OutputSpec
+from models.recurrent import PeepholeLSTM, SigmoidRNN
 from tests.export.exported import BY_NAME, exported
 
 
@@ -33,6 +34,8 @@ CASES = {  # network, input, MACs at N = 1, T = 10 by hand
     "linear": (nn.Linear(6, 7), spec("N", "T", 6), 10 * 6 * 7),
     "gru": (nn.GRU(5, 6, batch_first=True, bidirectional=True), spec("N", "T", 5), 10 * 2 * 3 * 6 * (5 + 6)),
     "lstm": (nn.LSTM(5, 6, num_layers=2, batch_first=True), spec("N", "T", 5), 10 * 4 * 6 * (5 + 6 + 6 + 6)),
+    "peephole": (PeepholeLSTM(5, 6, batch_first=True), spec("N", "T", 5), 10 * 4 * 6 * (5 + 6)),
+    "sigmoid-rnn": (SigmoidRNN(5, 6, batch_first=True), spec("N", "T", 5), 10 * 6 * (5 + 6)),
     "embedding": (nn.Embedding(20, 8), spec("N", "T", dtype="int64", high=20), 0),
     "norm": (nn.BatchNorm1d(6), spec("N", 6, "T"), 0),
 }
@@ -42,7 +45,7 @@ CASES = {  # network, input, MACs at N = 1, T = 10 by hand
 def test_by_hand_for_torch_and_onnx_alike(name):
     torch.manual_seed(0)
     module, x, macs = CASES[name]
-    model = model_of(nn.Sequential(module) if name not in ("gru", "lstm") else module, x)
+    model = model_of(nn.Sequential(module) if name not in ("gru", "lstm", "peephole", "sigmoid-rnn") else module, x)
     assert cost(model, N=1, T=10).macs == macs
     assert cost(to_onnx(model), N=1, T=10).macs == macs
     assert cost(model, N=1, T=10).parameters == sum(p.numel() for p in module.parameters())
