@@ -19,7 +19,7 @@ import onnxruntime as ort
 from export.onnx_file import to_bytes
 from export.stream import check_arrays, initial_state, stream
 from models.errors import CompressError, DeviceError
-from models.records import Arrays, Model, Runner
+from models.records import Arrays, InputSpec, Model, Runner
 
 __all__ = [
     "PROVIDERS",
@@ -154,10 +154,11 @@ class Opened(Mapping[str, Runner]):
 
 @dataclass(frozen=True)
 class Formed:
-    """A runner of one form that knows the runners of the others: `records.FormedRunner`."""
+    """A runner of one form that knows what it takes, and the runners of the others: `records.FormedRunner`."""
 
     run: Runner
     forms: Mapping[str, Runner]
+    inputs: tuple[InputSpec, ...] = ()
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """Run the form it is of."""
@@ -188,7 +189,7 @@ def onnx_runner(
     def open_form(name: str) -> Runner:
         return onnx_runner(model, provider=provider, threads=threads, form=name, optimize=optimize)
 
-    return Formed(run, Opened(model.forms if form in (None, "main") else (), open_form))
+    return Formed(run, Opened(model.forms if form in (None, "main") else (), open_form), inputs)
 
 
 def torch_runner(model: Model, *, form: str | None = None) -> Runner:
@@ -214,7 +215,8 @@ def torch_runner(model: Model, *, form: str | None = None) -> Runner:
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
         return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
 
-    return Formed(run, Opened(model.forms if part is model else (), lambda name: torch_runner(model, form=name)))
+    forms = Opened(model.forms if part is model else (), lambda name: torch_runner(model, form=name))
+    return Formed(run, forms, part.inputs)
 
 
 def runner_for(model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None) -> Runner:

@@ -160,7 +160,10 @@ def _load_weights(entry: Entry, module: nn.Module) -> None:
 
 
 def _narrowed(entry: Entry, tiny: nn.Module) -> dict[str, Form]:
-    """The forms with their states as wide as in the tiny network, found by holding its weights beside the full ones."""
+    """The forms as wide as the tiny network inside, found by holding its weights beside the full ones.
+
+    What the main form takes and gives has the same size in both; states, and what one form hands to another, have not.
+    """
     if not entry.forms:
         return {}
     small = tiny.state_dict()
@@ -169,18 +172,14 @@ def _narrowed(entry: Entry, tiny: nn.Module) -> dict[str, Form]:
         if name in small and full.dim() == small[name].dim():
             width |= dict(zip(full.shape, small[name].shape, strict=True))
 
-    def narrow(spec: Any, states: set[str | None]) -> Any:
-        if spec.name not in states:
+    fixed = {spec.name for spec in (*entry.inputs, *entry.outputs)}
+
+    def narrow(spec: Any) -> Any:
+        if spec.name in fixed:
             return spec
         return replace(spec, dims=tuple(width.get(d, d) if isinstance(d, int) else d for d in spec.dims))
 
-    found = {}
-    for name, form in entry.forms.items():
-        fed = {spec.name for spec in form.inputs if spec.state_of}
-        states = fed | {spec.state_of for spec in form.inputs}
-        found[name] = replace(
-            form,
-            inputs=tuple(narrow(spec, states) for spec in form.inputs),
-            outputs=tuple(narrow(spec, states) for spec in form.outputs),
-        )
-    return found
+    return {
+        name: replace(form, inputs=tuple(map(narrow, form.inputs)), outputs=tuple(map(narrow, form.outputs)))
+        for name, form in entry.forms.items()
+    }

@@ -6,7 +6,7 @@ runner takes named arrays and gives named arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,28 @@ class Decoder:
             if best_score >= totals.max() / self.longest**length_penalty:
                 break
         return best if np.isfinite(best_score) else tokens[totals.argmax(), 1:]
+
+
+def first_states(shapes: Mapping[str, Sequence[int | str | None]], given: Arrays) -> dict[str, Array]:
+    """What a step takes before it has seen anything: zeros for each input that is not given.
+
+    Args:
+        shapes: of the step's inputs, but for the tokens; a letter stands for a free size. An input that is given tells
+            the sizes of its letters; a size that nobody tells is that of what has been read so far, which is 0.
+        given: what an encoder gave, or at least one array that has the batch's size.
+    """
+    sizes = {
+        letter: size
+        for name, shape in shapes.items()
+        if name in given
+        for letter, size in zip(shape, given[name].shape, strict=True)
+        if not isinstance(letter, int)
+    }
+    return {
+        name: np.zeros([d if isinstance(d, int) else sizes.get(d, 0) for d in shape], np.float32)
+        for name, shape in shapes.items()
+        if name not in given
+    }
 
 
 def _log_softmax(logits: Array) -> Array:

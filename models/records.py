@@ -33,13 +33,17 @@ class FormedRunner(Protocol):
 
     @property
     def forms(self) -> Mapping[str, Runner]:
-        """Form -> runner."""
+        """Form -> runner; each is a `FormedRunner` itself, of that form and without further ones."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What it takes: whoever decodes makes the first states from it, however narrow the network has become."""
         ...
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """Run the main form."""
         ...
-
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,13 @@ from PIL import Image
 
 from models.cifar import CIFAR10_JPEG
 from models.datasets import DataSet, content_sha256, locate, read_arrays, read_bytes, read_members
+from models.enja import ENJA
 from models.errors import DataError
 from models.fsdd import FSDD
 from models.mnist import MNIST
 from models.shakespeare import TINYSHAKESPEARE
 
-SETS = (CIFAR10_JPEG, FSDD, MNIST, TINYSHAKESPEARE)
+SETS = (CIFAR10_JPEG, ENJA, FSDD, MNIST, TINYSHAKESPEARE)
 here = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
 
 
@@ -211,6 +212,31 @@ def test_recordings_made_from_the_archive_are_those_at_hand(tmp_path):
     wanted = dict(read_members(FSDD, "recordings.zip"))
     made = converted(FSDD, zipped({**wanted, "README.md": b"not data"}), tmp_path)
     assert content_sha256(made / "recordings.zip") == FSDD.sha256["recordings.zip"]
+
+
+@here
+def test_sentences_made_from_the_archive_are_those_at_hand(tmp_path):
+    files = {name: read_bytes(ENJA, name) for name in ENJA.sha256}
+    made = converted(ENJA, zipped({**files, "README.md": b"not data"}), tmp_path)
+    assert {name: content_sha256(made / name) for name in files} == dict(ENJA.sha256)
+
+
+@pytest.mark.parametrize("gone", ["dev.ja", "train.en.vocab.4k"])
+def test_an_archive_without_one_of_the_files_is_not_used(cache, gone):
+    files = {name: b"a b\n" for name in ENJA.sha256 if name != gone}
+    with source(zipped(files)) as address, pytest.raises(DataError, match=f"the archive lacks {gone}"):
+        locate(replace(ENJA, address=address))
+    assert left_in(cache) == []
+
+
+def test_a_wrong_sentence_is_refused(cache):
+    files = {name: b"a b\n" for name in ENJA.sha256}
+    with (
+        source(zipped(files)) as address,
+        pytest.raises(DataError, match=r"dev.en has the checksum .* not what was pub"),
+    ):
+        locate(replace(ENJA, address=address))
+    assert left_in(cache) == []
 
 
 @here
