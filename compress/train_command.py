@@ -46,6 +46,12 @@ def _entry_command(name: str) -> click.Command:
     training = [replace(s, default=getattr(entry.training, s.name)) for s in settings(type(entry.training))]
 
     @click.option("-o", "--output", metavar="FILE", help=f"Where the model goes; {name}.pt without it.")
+    @click.option(
+        "--sweep",
+        metavar="FIELD=A,B,C",
+        help="Train once for each value of a field, and show how they differ: a table, -o a picture and its JSON "
+        f"({name}.sweep.png without -o).",
+    )
     @click.option("--steps", type=click.IntRange(1), help="In place of the epochs.")
     @click.option("--minutes", type=float, help="In place of the epochs; becomes a recorded number of steps.")
     @click.option("--resume", is_flag=True, help="Go on from the .training.pt beside the output.")
@@ -57,6 +63,7 @@ def _entry_command(name: str) -> click.Command:
     @takes_settings([*settings(entry.build), *training])
     def command(
         output: str | None,
+        sweep: str | None,
         steps: int | None,
         minutes: float | None,
         resume: bool,
@@ -69,6 +76,12 @@ def _entry_command(name: str) -> click.Command:
         from compress.train_entry import train_entry
 
         console = Console(as_json=as_json, quiet=quiet)
+        if sweep is not None:
+            from compress.sweep_command import sweep_and_show
+
+            _refuse_beside_sweep(name, minutes, resume)
+            sweep_and_show(name, sweep, output, console, settings=chosen, seed=seed, steps=steps, train_on=train_on)
+            return
         target = Path(output or f"{name}.pt")
         model, score, log = train_entry(
             name,
@@ -95,3 +108,12 @@ def _entry_command(name: str) -> click.Command:
     return click.command(
         name, help=f"{entry.summary} Source: {entry.paper}", epilog=example(f"compress train {name} --steps 20")
     )(command)
+
+
+def _refuse_beside_sweep(name: str, minutes: float | None, resume: bool) -> None:
+    given = "--resume" if resume else "--minutes" if minutes is not None else None
+    if given is not None:
+        raise UsageError(
+            f"train {name}: {given} is not for a sweep, whose trainings all begin anew and have as many steps. "
+            "Use --steps."
+        )
