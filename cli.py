@@ -87,15 +87,16 @@ def models(call: Call, markdown: bool) -> None:
     call.console.document(models=[{"name": name, "summary": summary} for name, (_, summary) in ZOO.items()])
 
 
-@commands.command(epilog=example("compress passes"))
-@click.option("--models", is_flag=True, help="Try each on a small network of every kind: layers changed, and why not.")
+@commands.command(epilog=example("compress passes --models gru-fsdd"))
+@click.argument("model", nargs=-1)
+@click.option("--models", is_flag=True, help="Try each on a small network of every MODEL's kind, or of all there are.")
 @takes("say")
-def passes(call: Call, models: bool) -> None:
-    """List the passes."""
-    if models:
+def passes(call: Call, model: tuple[str, ...], models: bool) -> None:
+    """List the passes; with --models, what they change in which kind of network, and why not."""
+    if models or model:
         from compress.what_works import say_all
 
-        return say_all(call.console)
+        return say_all(call.console, model)
     call.console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
     call.console.document(passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()])
 

@@ -1,4 +1,4 @@
-"""Which pass works on which kind of network, found by trying: every pass on the small network of every entry."""
+"""Which pass works on which kind of network, found by trying: every pass on the small network of an entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compress.recipe import find_pass
 from export.to_onnx import to_onnx
 from export.wrap import from_entry
 from models import ZOO, find
-from models.errors import CompressError
+from models.errors import CompressError, UsageError, did_you_mean
 from models.records import Model, example, sizes_of
 
 # settings under which a pass does its work on a network of a few channels, and spends no time on training
@@ -57,9 +57,9 @@ def steps() -> dict[str, Pass]:
     return found
 
 
-def try_all() -> Iterator[Trial]:
+def try_all(names: Iterable[str]) -> Iterator[Trial]:
     """One trial a model and pass, model by model."""
-    for name in ZOO:
+    for name in names:
         model = from_entry(find(name), tiny=True)
         exported = to_onnx(model)
         sizes = sizes_of(model, N=4)
@@ -76,9 +76,17 @@ def _try(name: str, label: str, step: Pass, model: Model, context: Context) -> T
     return Trial(model=name, step=label, changed=tuple(n.layer for n in outcome.changed), skipped=outcome.skipped)
 
 
-def say_all(console: Console) -> None:
-    """Print the trials: layers changed, of those the pass looked at, and why the others were left alone."""
-    trials = list(try_all())
+def say_all(console: Console, names: Sequence[str] = ()) -> None:
+    """Print the trials on the models named, or on all: layers changed, of those looked at, and why others were not.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    for name in names:
+        if name not in ZOO:
+            near = did_you_mean(name, ZOO)
+            raise UsageError(f"passes: no reference model named {name!r}.{near} (`compress models` lists them)")
+    trials = list(try_all(names or ZOO))
     console.table(("layers changed", *steps()), rows(trials))
     for reason in reasons(trials):
         console.result(reason)
@@ -87,7 +95,8 @@ def say_all(console: Console) -> None:
 
 def rows(trials: Sequence[Trial]) -> list[tuple[str, ...]]:
     """One row a model: its name and a cell a pass."""
-    return [(name, *(t.cell for t in trials if t.model == name)) for name in ZOO]
+    names = dict.fromkeys(trial.model for trial in trials)
+    return [(name, *(t.cell for t in trials if t.model == name)) for name in names]
 
 
 def reasons(trials: Sequence[Trial]) -> list[str]:
