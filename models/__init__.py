@@ -28,6 +28,10 @@ ZOO: dict[str, tuple[str, str]] = {
         "Names the digit spoken from as many frames as there are; two states, one to say and one to keep.",
     ),
     "birnn-fsdd": ("birnn_fsdd", "Names the digit spoken once it has ended; read from both ends."),
+    "gru-gesture": (
+        "gru_gesture",
+        "Names the gesture of a hand from the way a fingertip went; small, whole or point by point.",
+    ),
     "rnn-add": (
         "rnn_add",
         "Adds two binary numbers bit by bit; the simplest recurrent cell, the carry is its memory.",
@@ -42,20 +46,44 @@ ZOO: dict[str, tuple[str, str]] = {
     "lstm-peephole": ("lstm_peephole", "Adds two marked numbers of 200; its gates see what the cell remembers."),
     "resnet8": ("resnet8", "Names the thing on a small photograph; residual, MLPerf Tiny's own."),
     "lm-char": ("lm_char", "Predicts the next character of Shakespeare; an LSTM, on a whole text or step by step."),
+    "lm-word": (
+        "lm_word",
+        "Predicts the next word of an utterance; an LSTM whose output shares the vectors of its input.",
+    ),
+    "seq2seq-dialogue": (
+        "seq2seq_dialogue",
+        "Replies to what was said last, and to nothing before it; a GRU reads, a GRU writes.",
+    ),
+    "hred": (
+        "hred",
+        "Replies to a dialogue of several turns; one GRU over words, one over utterances, one that writes.",
+    ),
+    "vhred": (
+        "vhred",
+        "Replies to a dialogue in one of many ways; a random code of the reply is drawn before its words.",
+    ),
     "transformer-char": ("transformer_char", "Predicts the next character of Shakespeare; attention and embeddings."),
     "autoencoder": ("autoencoder", "Draws a handwritten digit again; what it draws badly is an anomaly."),
     "vae": ("vae", "Draws handwritten digits, old ones again and new ones from noise, through a normal code."),
+    "word2vec-skipgram": ("word2vec_skipgram", "A vector for each word, learned from which words stand near it."),
+    "word2vec-cbow": ("word2vec_cbow", "A vector for each word, learned by guessing a word from those around it."),
 }
 
 # name of a set of data -> "module:function" that makes its task from (batch_size=, inputs=), and a summary
 DATA: dict[str, tuple[str, str]] = {
     "fsdd": ("fsdd:task", "Spoken digits as MFCC features, in the package."),
+    "hand_gesture": ("gestures:task", "The way of a fingertip in 16 pictures on end, four gestures."),
     "cifar10_jpeg": ("cifar:task", "CIFAR-10 as strongly compressed JPEG."),
     "mnist": ("mnist:anomaly_task", "Handwritten digits to draw again; the digit 2 is the anomaly."),
     "mnist-digits": ("mnist:digits_task", "Handwritten digits, all ten, to draw again through a random code."),
     "addition": ("addition:task", "All sums of two 8-bit numbers, bit by bit."),
     "adding": ("adding_problem:task", "Sequences of values, two of them marked, to add; generated."),
+    "enja": ("enja:task", "50,000 sentences in English and Japanese to translate."),
     "tinyshakespeare": ("shakespeare:task", "1.1 million characters of plays."),
+    "sgd_utterances": ("utterances:task", "What users and systems say in dialogues, utterance by utterance."),
+    "sgd_pairs": ("word_vectors:skipgram_task", "Words said in dialogues, each with one near it and some of noise."),
+    "sgd_windows": ("word_vectors:cbow_task", "Words said in dialogues, each with those around it and some of noise."),
+    "sgd_dialogues": ("replies:task", "What a system says next in a dialogue of several turns."),
 }
 
 
