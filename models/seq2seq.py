@@ -85,6 +85,6 @@ ENTRY = Entry(
     "state and nothing else, as in Sutskever et al. 2014 (arXiv:1409.3215); the source is not reversed; the last layer "
     "shares the target's embedding",
     licence=LICENCE,
-    training=Training(learning_rate=2e-3, batch_size=64, epochs=14, label_smoothing=0.1, average=0.999),
+    training=Training(learning_rate=2e-3, batch_size=64, epochs=14, average=0.999),
     typical={"N": 1, "S": 8, "T": 12, "P": 6},
 )

@@ -38,6 +38,7 @@ class Translation(_Splits):
         references: split -> the target sentences as text, words with spaces between them, in the rows' order.
         words: of the target.
         longest: how many words are written at most.
+        label_smoothing: the share of the loss towards all words alike (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
 
     Source: Papineni et al. 2002, doi:10.3115/1073083.1073135, as in sacrebleu (Post 2018, arXiv:1804.08771).
     """
@@ -48,13 +49,20 @@ class Translation(_Splits):
     references: Mapping[str, Sequence[str]]
     words: Vocabulary
     longest: int = 32
+    label_smoothing: float = 0.1
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
-        """Cross-entropy in nats, over all positions that count."""
+        """Cross-entropy in nats, over all positions that count.
+
+        Labels are smoothed here and not by the engine, which would go through the words of each position once more,
+        and through padding.
+        """
         from torch.nn import functional as F
 
         logits = self._judged(outputs)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+        return F.cross_entropy(
+            logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED, label_smoothing=self.label_smoothing
+        )
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """BLEU of greedy decoding, or the share of words decided as the reference does. Bootstrap over sentences.
