@@ -66,6 +66,8 @@ def refusal(node: ir.Node, weights: tuple[Weight, ...], skip: Sequence[str]) -> 
     if not all(np.isfinite(array(weight.value)).all() for weight in weights):
         return "its weights hold NaN or infinity"
     if node.op_type == "LSTM":
+        if attribute(node, "layout", 0):
+            return "it takes its input batch first (layout=1), which the integer kernel does not"
         return None if len(weights) == 2 else "only one of its two weights is a constant"
     if weights[0].input != 1 or array(weights[0].value).ndim != 2:
         return "its weight is no matrix on the right, and the integer kernel takes no other"
@@ -120,7 +122,8 @@ def _write_lstm(edit: Editor, node: ir.Node, weights: tuple[Weight, ...], scheme
     (w, w_scale, w_zero), (r, r_scale, r_zero) = stored
     others = [*node.inputs[3:8], *[None] * (5 - len(node.inputs[3:8]))]
     inputs = [node.inputs[0], w, r, *others, w_scale, w_zero, r_scale, r_zero]
-    _replace(node, "DynamicQuantizeLSTM", inputs, dict(node.attributes))
+    known = {name: value for name, value in node.attributes.items() if name != "layout"}  # which is 0 here
+    _replace(node, "DynamicQuantizeLSTM", inputs, known)
 
 
 def _replace(node: ir.Node, operator: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]) -> None:

@@ -1,15 +1,23 @@
 """Dynamic int8: the runtime's own operators, and layers that are better left alone."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+import torch
 
 from compress.base import Context
+from compress.dynamic_int8 import refusal
 from compress.int8 import activation_grid, weight_grid
+from compress.onnx_weights import weights_of
 from compress.quantize import Quantize
 from export.onnx_file import to_bytes
 from export.parity import sqnr_db
 from export.session import onnx_runner
+from export.to_onnx import to_onnx
+from export.wrap import Model
+from models.adding_network import CellSum
 from models.records import InputSpec, example, sizes_of
+from models.recurrent import PeepholeLSTM
 from tests.compress.onnx_nets import Net, attention, conv_net, mlp, recurrent
 
 
@@ -88,3 +96,28 @@ def test_a_skipped_layer_stays_float():
     outcome = dynamic(mlp(), skip=("second",))
     assert [(n.layer, n.text) for n in outcome.skipped] == [("second", "skipped, as asked")]
     assert outcome.facts["integer_nodes"] == {"DynamicQuantizeMatMul": 2}
+
+
+def test_the_peepholes_of_an_lstm_are_seen_by_the_integer_kernel():
+    def exported(scale):
+        torch.manual_seed(0)
+        layer = PeepholeLSTM(6, 32, batch_first=True)
+        with torch.no_grad():
+            for weight in (layer.weight_ci, layer.weight_cf, layer.weight_co):
+                weight.normal_(0, 1).mul_(scale)
+        return to_onnx(Model(CellSum(layer, 32), [InputSpec(name="x", dtype="float32", dims=("N", "T", 6))]))
+
+    with_them, without = exported(1), exported(0)
+    outcome = dynamic(with_them)
+    assert outcome.facts["integer_nodes"] == {"DynamicQuantizeLSTM": 1, "DynamicQuantizeMatMul": 1}
+    x = inputs(with_them)
+    wanted, other, found = (onnx_runner(m)(x)["y"] for m in (with_them, without, outcome.model))
+    assert np.abs(found - wanted).max() < 0.2 * np.abs(found - other).max()
+
+
+def test_an_lstm_that_reads_batch_first_is_refused():
+    model = recurrent("LSTM")
+    (node,) = (n for n in model.network.graph if n.op_type == "LSTM")
+    node.attributes["layout"] = ir.AttrInt64("layout", 1)
+    weights = weights_of(node)
+    assert refusal(node, weights, ()) == "it takes its input batch first (layout=1), which the integer kernel does not"
