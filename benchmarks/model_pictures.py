@@ -1,6 +1,6 @@
 """The pictures on the pages of the reference models, made from the committed weights.
 
-    python -m benchmarks.model_pictures NAME...
+python -m benchmarks.model_pictures NAME...
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ PICTURES: dict[str, str] = {
     "dscnn-fsdd": "pictures_convolution:spoken_digits",
     "resnet8": "pictures_convolution:photographs",
     "transformer-char": "pictures_attention:reading_back",
+    "autoencoder": "pictures_digits:anomalies",
+    "vae": "pictures_digits:generated",
 }
 
 

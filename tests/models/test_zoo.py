@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,6 +28,7 @@ REQUIRED = {
     "resnet8": 0.82,
     "transformer-char": 2.5,
     "autoencoder": 0.93,
+    "vae": 100.0,  # ours: the issue asks for a stated error and a normal code
 }
 
 
@@ -59,12 +60,7 @@ def runner_of(network, entry, form=None):
 
 def trained(entry):
     network = entry.build()
-    network.load_state_dict(
-        {
-            k: v.float() if v.is_floating_point() else v
-            for k, v in load_file(WEIGHTS / f"{entry.name}.safetensors").items()
-        }
-    )
+    load_model(network, WEIGHTS / f"{entry.name}.safetensors")
     return network
 
 
