@@ -147,8 +147,7 @@ def points(before: Score, after: Score) -> float:
 
 
 def _in_points(score: Score, difference: float) -> float:
-    fraction = score.higher_is_better and 0.0 <= score.value <= 1.0
-    unit = 0.01 if fraction else 0.01 * abs(score.value) or 1.0
+    unit = 0.01 if score.is_fraction else 0.01 * abs(score.value) or 1.0
     return (-difference if score.higher_is_better else difference) / unit
 
 

@@ -217,7 +217,7 @@ class Score:
     @property
     def is_fraction(self) -> bool:
         """Whether a point is 0.01 of it; of all other scores a point is 1 % of the value."""
-        return self.higher_is_better and 0.0 <= self.value <= 1.0
+        return self.higher_is_better and self.unit != "BLEU" and 0.0 <= self.value <= 1.0  # BLEU goes to 100
 
 
 class Batches(Protocol):

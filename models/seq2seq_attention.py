@@ -134,6 +134,6 @@ ENTRY = Entry(
     "that all words are learned from at once; the encoder reads from both ends, as in Bahdanau et al. 2015 "
     "(arXiv:1409.0473)",
     licence=LICENCE,
-    training=Training(learning_rate=2e-3, batch_size=64, epochs=14, average=0.999),
+    training=Training(learning_rate=2e-3, batch_size=64, epochs=10, average=0.999),
     typical={"N": 1, "S": 8, "T": 12, "P": 6},
 )

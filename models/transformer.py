@@ -267,6 +267,6 @@ ENTRY = Entry(
     paper="Vaswani et al. 2017 (arXiv:1706.03762), with the normalization before each part instead of after "
     "it; the last layer shares the target's embedding alone",
     licence=LICENCE,
-    training=Training(learning_rate=3e-3, batch_size=64, epochs=14, average=0.999),
+    training=Training(learning_rate=3e-3, batch_size=64, epochs=12, average=0.999),
     typical={"N": 1, "S": 8, "T": 12, "P": 6},
 )

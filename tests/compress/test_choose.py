@@ -85,6 +85,11 @@ def test_a_point_is_a_hundredth_of_a_fraction_and_one_percent_of_others(before, 
     assert points(*scores) == pytest.approx(lost)
 
 
+def test_bleu_is_no_fraction_where_it_is_below_one():
+    scores = [Score(value=v, low=v, high=v, n=1, unit="BLEU") for v in (0.5, 0.49)]
+    assert points(*scores) == pytest.approx(2.0)
+
+
 def test_twenty_decibels_are_one_point_without_labels():
     model = stream()
     judge = ByAgreement(model, [{"x": np.ones((4, 8), np.float32)}] * 3, max_drop=1.0)

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 
 import models
-from compress.train_entry import find_entry, split_settings, train_entry, train_network, with_code
+from compress.train_entry import find_entry, save_weights, split_settings, train_entry, train_network, with_code
 from export.checkpoint import load_checkpoint
 from models.errors import UsageError
 from tests.compress.small_tasks import convolutional, digits, same
@@ -33,6 +33,20 @@ def test_bare_weights_are_those_of_the_entrys_own_module(tmp_path):
     module.load_state_dict(load_file(path))
     x = torch.randn(2, 7, 10)
     torch.testing.assert_close(module(x), model.network(x))
+
+
+def test_a_table_that_two_layers_share_is_written_once(tmp_path):
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9)
+            self.head.weight = self.table.weight
+
+    first, second = Tied(), Tied()
+    save_weights(first, tmp_path / "tied.safetensors")
+    assert sorted(load_file(tmp_path / "tied.safetensors")) == ["head.bias", "head.weight"]
+    load_model(second, tmp_path / "tied.safetensors")
+    assert same(first, second) and second.head.weight is second.table.weight
 
 
 def test_an_interrupted_training_is_taken_up_again(tmp_path):
