@@ -10,7 +10,7 @@ from models.records import Entry, Score, Training
 from models.variations import Initialization, initialize
 
 
-def build(*, width: int = 64, memory: int = 200, initialization: Initialization = "torch") -> nn.Module:
+def build(*, width: int = 64, memory: int = 400, initialization: Initialization = "torch") -> nn.Module:
     """The network with random weights; `memory` is the longest time, in steps, that its gates start out to keep."""
     layer = nn.LSTM(2, width, batch_first=True)
     network = CellSum(layer, width)
@@ -40,6 +40,6 @@ ENTRY = Entry(
     macs=3_379_264,
     paper="LSTM, Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gate, Gers et al. 2000",
     licence=LICENCE,
-    training=Training(learning_rate=5e-3, weight_decay=0.0, batch_size=64, epochs=40, average=0.99),
+    training=Training(learning_rate=1e-2, weight_decay=0.0, batch_size=32, epochs=10, average=0.99),
     typical={"N": 1, "T": 200},
 )

@@ -11,7 +11,7 @@ from models.recurrent import PeepholeLSTM
 from models.variations import Initialization, initialize
 
 
-def build(*, width: int = 64, memory: int = 200, initialization: Initialization = "torch") -> nn.Module:
+def build(*, width: int = 64, memory: int = 400, initialization: Initialization = "torch") -> nn.Module:
     """The network with random weights; `memory` is the longest time, in steps, that its gates start out to keep."""
     layer = PeepholeLSTM(2, width, batch_first=True)
     network = CellSum(layer, width)
@@ -41,6 +41,6 @@ ENTRY = Entry(
     macs=3_379_264,
     paper="peephole connections, Gers, Schraudolph & Schmidhuber 2002 (JMLR 3) sec. 3",
     licence=LICENCE,
-    training=Training(learning_rate=5e-3, weight_decay=0.0, batch_size=64, epochs=40, average=0.99),
+    training=Training(learning_rate=1e-2, weight_decay=0.0, batch_size=32, epochs=10, average=0.99),
     typical={"N": 1, "T": 200},
 )

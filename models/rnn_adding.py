@@ -39,6 +39,6 @@ ENTRY = Entry(
     paper="Elman 1990, doi:10.1207/s15516709cog1402_1; why it fails, Bengio, Simard & Frasconi 1994, "
     "doi:10.1109/72.279181",
     licence=LICENCE,
-    training=Training(learning_rate=5e-3, weight_decay=0.0, batch_size=64, epochs=40, average=0.99),
+    training=Training(learning_rate=1e-2, weight_decay=0.0, batch_size=32, epochs=10, average=0.99),
     typical={"N": 1, "T": 200},
 )
