@@ -41,7 +41,9 @@ def sweep_and_show(name: str, text: str, output: str | None, console: Console, *
 
 def _files(name: str, output: str | None) -> tuple[Path, Path]:
     place = Path(output or ".")
-    stem = place / f"{name}.sweep" if place.is_dir() else place.with_suffix("") if place.suffix else place
+    stem = place / f"{name}.sweep" if place.is_dir() else place
+    if stem.suffix in (".png", ".json"):
+        stem = stem.with_suffix("")
     picture, document = Path(f"{stem}.png"), Path(f"{stem}.json")
     for file in (picture, document):
         check_output(file)
