@@ -46,10 +46,11 @@ HAND_GESTURE = DataSet(
 def histories() -> tuple[Array, Array]:
     """All rows in the order of the file: (rows, 16, 2) as the network takes them, and class numbers."""
     try:
-        table = np.loadtxt(read_bytes(HAND_GESTURE, "point_history.csv").decode("ascii").splitlines(), delimiter=",")
+        lines = [line for line in read_bytes(HAND_GESTURE, "point_history.csv").decode("ascii").splitlines() if line]
+        table = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.empty((0, 0))
     except ValueError as error:
         raise DataError(f"data 'hand_gesture': point_history.csv is no table of numbers: {error}") from error
-    if table.ndim != 2 or table.shape[1] != 1 + 2 * STEPS:
+    if table.shape[1] != 1 + 2 * STEPS:
         raise DataError(
             f"data 'hand_gesture': point_history.csv is a table of shape {table.shape}; each row needs a class and "
             f"{STEPS} points, {1 + 2 * STEPS} numbers. Delete it, and it is fetched again from {HAND_GESTURE.address}."
