@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from export.session import Formed
 from models import DATA, WEIGHTS, ZOO, find, find_task
+from models.decoding import first_states
 from models.records import ShuffledBatches, Task, example
 
 here = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
@@ -148,7 +149,7 @@ def steps_by_itself(entry):
     return all(spec.state_of or spec.name in known for spec in entry.forms["step"].inputs)
 
 
-@pytest.mark.parametrize("entry", filter(steps_by_itself, ENTRIES), ids=named)
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if steps_by_itself(e)], ids=named)
 def test_states_fed_back_give_what_the_whole_sequence_gives(entry):
     run, form = runner_of(entry.build(), entry), entry.forms["step"]
     letters = {d for spec in entry.inputs for d in spec.dims if isinstance(d, str)}
