@@ -16,12 +16,24 @@ FOLDER = Path(__file__).parents[1] / "docs" / "models"
 
 # model -> "module:function" that draws into the path it is given; several models may share one
 PICTURES: dict[str, str] = {
+    "rnn-add": "pictures_addition:states_while_adding",
+    "lstm-add": "pictures_addition:states_while_adding",
+    "gru-add": "pictures_addition:states_while_adding",
+    "rnn-fsdd": "pictures_recurrent:digits_as_they_come",
+    "lstm-fsdd": "pictures_recurrent:digits_as_they_come",
+    "gru-fsdd": "pictures_recurrent:digits_as_they_come",
+    "birnn-fsdd": "pictures_recurrent:digits_as_they_come",
+    "gru-gesture": "pictures_recurrent:gestures_as_they_come",
     "cnn-fsdd": "pictures_convolution:spoken_digits",
     "dscnn-fsdd": "pictures_convolution:spoken_digits",
     "resnet8": "pictures_convolution:photographs",
     "transformer-char": "pictures_attention:reading_back",
     "autoencoder": "pictures_digits:anomalies",
     "vae": "pictures_digits:generated",
+    "lm-char": "pictures_language:surprise",
+    "lm-word": "pictures_language:surprise",
+    "word2vec-skipgram": "pictures_words:plane",
+    "word2vec-cbow": "pictures_words:plane",
 }
 
 

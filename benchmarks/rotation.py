@@ -122,7 +122,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution in place of its limit.
     """
     n, fewer = only_a + only_b, min(only_a, only_b)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
+    return float(min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n))
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ layer's attribute is named for its cell, so that weights and reports say which o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from models.records import Form, InputSpec, OutputSpec
 
 Cell = Literal["rnn", "lstm", "gru"]
-LAYERS: Mapping[Cell, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+LAYERS: Mapping[Cell, Callable[..., nn.Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class Reader(nn.Module):
