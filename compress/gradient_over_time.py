@@ -61,7 +61,8 @@ def one_step_at_a_time(layer: Any) -> Iterator[list[Tensor]]:
 
     What it returns is made of these very states, so that their gradients hold every way to the loss.
     """
-    forward, states = layer.forward, []
+    forward = layer.forward
+    states: list[Tensor] = []
 
     def stepped(input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         time = 1 if layer.batch_first else 0

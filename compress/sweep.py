@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -57,8 +57,8 @@ class Sweep:
     field: str
     steps: int
     seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    variations: tuple[Variation, ...] = ()
+    settings: Mapping[str, Any]
+    variations: tuple[Variation, ...]
 
 
 def read_sweep(text: str, entry: Entry) -> tuple[str, list[Any]]:
@@ -182,9 +182,9 @@ def _batches(entry: Entry, training: Training, seed: int) -> int:
     return Feed(task.train, names, seed=seed, device="cpu", alone=True).batches_per_epoch()
 
 
-def _renamed(progress: Progress, what: str) -> Progress:
-    def told(_: str, done: int, total: int, *, detail: str = "") -> None:
-        progress(what, done, total, detail=detail)
+def _renamed(progress: Progress, name: str) -> Progress:
+    def told(what: str, done: int, total: int, *, detail: str = "") -> None:
+        progress(name, done, total, detail=detail)
 
     return told
 

@@ -40,11 +40,11 @@ def draw(sweep: Sweep, path: Path) -> None:
         _curves(panels[0], sweep, [_losses(v) for v in sweep.variations])
         panels[0].set(title=f"{sweep.model}: loss", xlabel="step of training", ylabel="loss")
         if recurrent:
+            panels[2].sharey(panels[1])  # before they are drawn, so that the axis holds both
             _curves(panels[1], sweep, [_over_time(v.gradient_before) for v in sweep.variations])
             _curves(panels[2], sweep, [_over_time(v.gradient_after) for v in sweep.variations])
             panels[1].set(title="gradient before training", xlabel="time step t", ylabel="|dE/dh_t|")
             panels[2].set(title="and after", xlabel="time step t")
-            panels[2].sharey(panels[1])
             panels[2].tick_params(labelleft=False)
             for panel in panels[1:]:
                 panel.xaxis.set_major_locator(MaxNLocator(integer=True))
