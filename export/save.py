@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.files import check_output
+import numpy as np
+
+from export.files import check_output, whole
+from models import decoding
 from models.errors import UsageError
 from models.records import Model
 
@@ -21,7 +24,8 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
 
     Args:
         model: either form.
-        path: replaced whole; further forms of an ONNX model lie beside it.
+        path: replaced whole; further forms of an ONNX model lie beside it, and where one of them writes tokens step by
+            step, so does `<stem>.decode.py`, the loop around it: `models/decoding.py`, which needs numpy alone.
         not_the_same_as: the inputs, which are never overwritten.
 
     Returns:
@@ -38,11 +42,29 @@ def save(model: Model, path: str | Path, *, not_the_same_as: Sequence[str | Path
         from export.onnx_file import write
 
         write(shipped(model), path)
-        return (path, *(path.with_name(f"{path.stem}.{form}.onnx") for form in model.forms))
+        written = (path, *(path.with_name(f"{path.stem}.{form}.onnx") for form in model.forms))
+        if not writes_tokens(model):
+            return written
+        loop = path.with_name(f"{path.stem}.decode.py")
+        with whole(loop, not_the_same_as=not_the_same_as) as part:
+            part.write_bytes(Path(decoding.__file__).read_bytes())
+        return (*written, loop)
     from export.checkpoint import save as save_checkpoint
 
     save_checkpoint(model, path)
     return (path,)
+
+
+def writes_tokens(model: Model) -> bool:
+    """Whether the form `step` takes whole numbers, (N, T), and gives logits over the next ones, (N, T, words)."""
+    step = model.forms.get("step")
+    if step is None:
+        return False
+    tokens = [s.dims for s in step.inputs if s.state_of is None and np.issubdtype(np.dtype(s.dtype), np.integer)]
+    return any(
+        len(out.dims) == 3 and out.dims[:2] in tokens and np.issubdtype(np.dtype(out.dtype), np.floating)
+        for out in step.outputs
+    )
 
 
 def shipped(model: Model, *, opset: int | None = None) -> Model:

@@ -225,30 +225,29 @@ def tiny() -> nn.Module:
     return build(width=8, heads=2, inner=16)
 
 
-_BLOCKS, _WIDTH = 2, 96
-_PAIRS = [f"{part}_{i}" for i in range(_BLOCKS) for part in ("key", "value")]
-
-
-def _spec(kind: type[Any], name: str, length: str, **more: Any) -> Any:
-    return kind(name=name, dtype="float32", dims=("N", length, _WIDTH), **more)
-
-
-FORMS = {
-    "encode": Form(
-        method="encode",
-        inputs=(SOURCE,),
-        outputs=tuple(_spec(OutputSpec, f"memory_{pair}", "S") for pair in _PAIRS),
-    ),
-    "step": Form(
-        method="step",
-        inputs=(
-            TARGET,
-            *(_spec(InputSpec, f"memory_{pair}", "S") for pair in _PAIRS),
-            *(_spec(InputSpec, pair, "P", state_of=f"{pair}_out") for pair in _PAIRS),
+def forms(*, width: int = 96, blocks: int = 2) -> dict[str, Form]:
+    """What a device runs, `encode` and `step`, of a network of that width and depth."""
+    pairs = [f"{part}_{i}" for i in range(blocks) for part in ("key", "value")]
+    kept: dict[str, Any] = {"dtype": "float32", "dims": ("N", "S", width)}
+    before: dict[str, Any] = {"dtype": "float32", "dims": ("N", "P", width)}
+    after: dict[str, Any] = {"dtype": "float32", "dims": ("N", "P+T", width)}
+    return {
+        "encode": Form(
+            method="encode",
+            inputs=(SOURCE,),
+            outputs=tuple(OutputSpec(name=f"memory_{pair}", **kept) for pair in pairs),
         ),
-        outputs=(LOGITS, *(_spec(OutputSpec, f"{pair}_out", "P+T") for pair in _PAIRS)),
-    ),
-}
+        "step": Form(
+            method="step",
+            inputs=(
+                TARGET,
+                *(InputSpec(name=f"memory_{pair}", **kept) for pair in pairs),
+                *(InputSpec(name=pair, state_of=f"{pair}_out", **before) for pair in pairs),
+            ),
+            outputs=(LOGITS, *(OutputSpec(name=f"{pair}_out", **after) for pair in pairs)),
+        ),
+    }
+
 
 ENTRY = Entry(
     name="transformer",
@@ -258,7 +257,7 @@ ENTRY = Entry(
     tiny=tiny,
     inputs=(SOURCE, TARGET),
     outputs=(LOGITS,),
-    forms=FORMS,
+    forms=forms(),
     task=task,
     data="enja",
     golden=Score(value=0.0, low=0.0, high=0.0, n=500, unit="BLEU"),
