@@ -59,7 +59,8 @@ def anomalies(name: str, path: Path) -> None:
     with torch.no_grad():
         again = network(torch.from_numpy(images)).numpy()
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(4, 3))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(4, 3))
+    above, below = parts
     rows = [
         ("seen in training", images[usual]),
         ("drawn again", again[usual].clip(0, 1)),

@@ -133,7 +133,8 @@ class Bound:
             pixels = np.logaddexp(0, drawn) - target * drawn  # -log of the Bernoulli, from its logit
             code = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
             found = np.stack([pixels.reshape(len(target), -1).sum(1), code.sum(1)], axis=1)
-        return np.nan_to_num(found, nan=math.inf, posinf=math.inf)
+        nats: Array = np.nan_to_num(found, nan=math.inf, posinf=math.inf)
+        return nats
 
     def _alike(self, outputs: Arrays, reference: Arrays) -> Array:
         mine, theirs = self._parts(outputs)[0], self._parts(reference)[0]

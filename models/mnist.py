@@ -72,6 +72,10 @@ def anomaly_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = (), digi
     )
 
 
+def _drawn_anew(noise: Array, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.standard_normal(noise.shape, np.float32))
+
+
 def digits_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Bound:
     """Draw all ten digits again through a random code.
 
@@ -89,7 +93,7 @@ def digits_task(*, batch_size: int = 64, inputs: Sequence[InputSpec] = ()) -> Bo
             inputs={name: drawn, **dict.fromkeys(noise, fixed)},
             target=drawn,
             batch_size=batch_size,
-            augment=dict.fromkeys(noise, lambda array, rng: rng.standard_normal(array.shape, np.float32)),
+            augment=dict.fromkeys(noise, _drawn_anew),
         )
 
     return Bound(

@@ -1,5 +1,6 @@
 import io
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from models import cifar, mnist, shakespeare
 from models.datasets import read_arrays, read_bytes
 from models.errors import DataError
+from models.records import InputSpec
 
 here = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
 
@@ -74,6 +76,36 @@ def test_the_autoencoder_never_sees_the_digit_it_must_find():
     for split, rows in ((made.validation, 5_000), (made.test, 10_000)):
         assert split.rows == rows and 0.08 < split.target.mean() < 0.12
         assert split.inputs["x"].min() == 0 and split.inputs["x"].max() == 1
+
+
+@here
+def test_any_digit_can_be_the_one_left_out():
+    made = mnist.anomaly_task(digit=7)
+    labels = {split: read_arrays(mnist.MNIST, f"{split}.npz")["labels"] for split in ("train", "test")}
+    assert made.train.rows == (labels["train"][:55_000] != 7).sum()
+    np.testing.assert_array_equal(made.test.target, labels["test"] == 7)
+
+
+@here
+def test_noise_is_new_in_each_epoch_and_fixed_where_it_is_scored():
+    made = mnist.digits_task(batch_size=1000)
+    assert (made.train.rows, made.validation.rows, made.test.rows) == (55_000, 5_000, 10_000)
+    (first, image), (again, _) = (next(iter(made.with_batch_size(size).test)) for size in (1000, 300))
+    np.testing.assert_array_equal(first["noise"][:300], again["noise"])
+    np.testing.assert_array_equal(first["x"], image)
+    epochs = [next(made.train.epoch(number, 0))[0]["noise"] for number in (0, 0, 1)]
+    np.testing.assert_array_equal(epochs[0], epochs[1])
+    assert (epochs[0] != epochs[2]).all() and epochs[0].shape == (1000, 20) and epochs[0].dtype == np.float32
+    # five standard errors of the mean and of the variance of 20,000 numbers
+    assert abs(epochs[0].mean()) < 5 / np.sqrt(20_000) and abs(epochs[0].var() - 1) < 5 * np.sqrt(2 / 20_000)
+
+
+@here
+def test_noise_is_as_long_as_the_model_takes_it_and_under_its_names():
+    image = InputSpec(name="picture", dtype="float32", dims=("N", 784))
+    inputs, _ = next(iter(mnist.digits_task(inputs=(image, replace(image, name="eps", dims=("N", 5)))).train))
+    assert {name: array.shape for name, array in inputs.items()} == {"picture": (64, 784), "eps": (64, 5)}
+    assert list(next(iter(mnist.digits_task(inputs=(image,)).test))[0]) == ["picture"]
 
 
 def test_chunks_lie_side_by_side_and_are_followed_by_what_follows():
