@@ -30,6 +30,9 @@ REQUIRED = {
     "rnn-add": 1.0,
     "lstm-add": 1.0,
     "gru-add": 1.0,
+    "rnn-adding": 0.18,  # what it reaches: it is here to fail, and test_adding_problem holds it above 0.1
+    "lstm-adding": 0.01,
+    "lstm-peephole": 0.01,
     "resnet8": 0.82,
     "lm-char": 2.4,
     "lm-word": 12.5,
