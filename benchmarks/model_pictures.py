@@ -34,6 +34,9 @@ PICTURES: dict[str, str] = {
     "lm-word": "pictures_language:surprise",
     "word2vec-skipgram": "pictures_words:plane",
     "word2vec-cbow": "pictures_words:plane",
+    "rnn-adding": "pictures_memory:forgetting",
+    "lstm-adding": "pictures_memory:forgetting",
+    "lstm-peephole": "pictures_memory:gates",
 }
 
 
