@@ -87,11 +87,11 @@ class LatentNextToken(NextToken):
 
     def _rows(self, outputs: Arrays, target: Array) -> Array:
         """Bits of text and code, tokens, bits of the code, (N, 3); infinite where an output is no number."""
-        logits, *code = self._parts(outputs)
+        logits = self._parts(outputs)[0]
         counts = target != IGNORED
         bits = np.where(counts, _bits(logits, np.where(counts, target, 0)), 0.0).sum(1)
         with np.errstate(over="ignore", invalid="ignore"):
-            told = _divergence(*(np.asarray(part, np.float64) for part in code)).sum(1) / math.log(2)
+            told = divergences(outputs).sum(1) / math.log(2)
         told = np.nan_to_num(told, nan=math.inf, posinf=math.inf)
         return np.stack([bits + told, counts.sum(1), told], axis=1)
 
@@ -102,6 +102,12 @@ class LatentNextToken(NextToken):
                 f"{', '.join(outputs)}. Name its outputs {', '.join(OUTPUTS)}."
             )
         return [outputs[name] for name in OUTPUTS]
+
+
+def divergences(outputs: Arrays) -> Array:
+    """KL of the posterior from the prior in nats, (N, code), of a network's outputs."""
+    found: Array = _divergence(*(np.asarray(outputs[name], np.float64) for name in OUTPUTS[1:]))
+    return found
 
 
 def _divergence(prior_mean: Any, prior_log_variance: Any, mean: Any, log_variance: Any) -> Any:
