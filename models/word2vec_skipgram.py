@@ -73,6 +73,6 @@ ENTRY = Entry(
     macs=384,
     paper="Mikolov et al. 2013 (arXiv:1301.3781), with negative sampling and subsampling, arXiv:1310.4546",
     licence=LICENCE,
-    training=Training(learning_rate=5e-3, weight_decay=0.0, batch_size=1024, epochs=5),
+    training=Training(learning_rate=1e-2, weight_decay=0.0, batch_size=4096, epochs=4),
     typical={"N": 1, "K": 6},
 )
