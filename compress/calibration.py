@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from compress.base import Context, Progress
+from export.forms import MAIN, new_elements, parts, run_all
+from export.stream import stream
 from models.errors import DataError
-from models.records import Arrays, InputSpec, Model
+from models.records import Arrays, Form, InputSpec, Model
 
 Array = np.ndarray[Any, Any]
 
@@ -29,6 +32,11 @@ class Range:
     def __or__(self, other: Range) -> Range:
         """The range that holds both."""
         return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def near(self, other: Range) -> bool:
+        """Whether two ranges differ by no more than sums in another order do: a thousandth of the wider one."""
+        width = max(self.high, other.high, 0.0) - min(self.low, other.low, 0.0)
+        return max(abs(self.low - other.low), abs(self.high - other.high)) <= 1e-3 * width
 
 
 def ranges(
@@ -48,7 +56,7 @@ def ranges(
     inputs = {spec.name for spec in model.inputs}
     watched = [name for name in dict.fromkeys(names) if name not in inputs]
     seen: dict[str, Range] = {}
-    session = _session(model, watched)
+    session = _session(model.onnx, watched)
     wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
     done, total = 0, len(batches) if isinstance(batches, Sized) else 0
     for done, batch in enumerate(_stepped(session, model.inputs, wanted, batches), 1):
@@ -64,12 +72,74 @@ def ranges(
     return seen
 
 
-def _session(model: Model, watched: Sequence[str]) -> ort.InferenceSession:
+def form_ranges(
+    model: Model, names: Mapping[str, Sequence[str]], batches: Iterable[Arrays]
+) -> dict[str, dict[str, Range]]:
+    """The same in further forms, run as a device runs them: one after another, states stepped.
+
+    A form has its inputs by name: what the main form takes too from the data, what is handed over from the form that
+    gives it. One that streams is run over all elements at once, then in three pieces, or twice where it takes one
+    element at a time, so that ranges hold what its states become.
+
+    Args:
+        model: ONNX.
+        names: form -> names of tensors in its graph.
+        batches: of the main form.
+
+    Returns:
+        form -> tensor -> range; forms that need inputs which nobody gives are not among them.
+    """
+    if not names:
+        return {}
+    seen: dict[str, dict[str, Range]] = {}
+    forms = parts(model)
+    sessions = {form: _session(model.forms[form].network, names.get(form, ())) for form in model.forms}
+    wanted = {form: [value.name for value in session.get_outputs()] for form, session in sessions.items()}
+
+    def run(form: str, arrays: Arrays) -> Arrays:
+        if form == MAIN:
+            return {}
+        made = dict(zip(wanted[form], sessions[form].run(wanted[form], dict(arrays)), strict=True))
+        found = seen.setdefault(form, {})
+        for name in names.get(form, ()):
+            value = arrays[name] if name in arrays else made[name]
+            if (here := _range(name, value, 0)) is not None:
+                found[name] = found[name] | here if name in found else here
+        return made
+
+    for batch in batches:
+        for piece in pieces(batch, model.inputs):
+            for form, given, _ in run_all(model, piece, run):
+                for _ in stream(partial(run, form), forms[form].inputs, in_steps(forms, form, given)):
+                    pass
+    return {form: found for form, found in seen.items() if form in names}
+
+
+def in_steps(forms: Mapping[str, Model | Form], form: str, given: Arrays) -> list[dict[str, Array]]:
+    """The inputs of a streaming form in three pieces along the axis of what is new; nothing for any other form."""
+    states = {spec.name for spec in forms[form].inputs if spec.state_of is not None}
+    if not states or form == MAIN:
+        return []
+    letter = new_elements(forms, form)
+    cut = {spec.name for spec in forms[form].inputs if spec.name not in states and letter and letter in spec.dims[1:2]}
+    length = max((given[name].shape[1] for name in cut), default=1)
+    bounds = [(0, 1), (1, 1 + length // 2), (1 + length // 2, length)] if length > 2 else [(0, length)] * 2
+    return [
+        {
+            name: array[:, start:end] if name in cut else array
+            for name, array in given.items()
+            if step == 0 or name not in states
+        }
+        for step, (start, end) in enumerate(bounds)
+    ]
+
+
+def _session(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
     """A session of the graph that also gives the tensors to watch. One thread: sums in one order on any machine."""
-    network = model.network.clone()  # type: ignore[union-attr, operator]
+    network = graph.clone()
     values = {value.name: value for node in network.graph for value in node.outputs}
-    given = {value.name for value in network.graph.outputs}
-    for name in watched:
+    given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
+    for name in dict.fromkeys(watched):
         if name not in given:
             network.graph.outputs.append(values[name])
     options = ort.SessionOptions()

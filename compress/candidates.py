@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
 
 from compress.base import Note, Progress
-from compress.calibration import Range, ranges
+from compress.calibration import Range, form_ranges, ranges
 from compress.dynamic_int8 import write_dynamic
 from compress.half import compute_half, store_half
-from compress.placement import Placement, place
+from compress.onnx_weights import weights_of
+from compress.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
+from compress.placement import STATIC, Placement, place
 from compress.schemes import Scheme
 from compress.static_int8 import as_operators, write_qdq
 from compress.weights_only import write_weights
+from export.forms import MAIN
+from export.naming import layer_of
 from export.opset import in_opset
 from export.prepare import fold, opset_of
 from models.errors import CompressError
 from models.records import Arrays, Model
 
+UNSEEN = "calibration has no data that passes it"
 PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
@@ -42,12 +47,14 @@ class Maker:
 
     Args:
         ranges: what calibration saw in the main graph, by tensor name; empty where there is no data.
+        of_forms: what it saw in each further form; one that could not be run has its ranges from the main graph.
     """
 
     model: Model
     scheme: Scheme
     ranges: Mapping[str, Range]
     skip: Sequence[str] = ()
+    of_forms: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
 
     def static(self, *, per_channel: bool = True, operators: bool = False, store_rest: bool = False) -> Candidate:
         """Weights and activations in int8, with the ranges that calibration saw.
@@ -60,11 +67,14 @@ class Maker:
         Raises:
             CompressError: the graph is older than opset 13; `raised` makes it newer.
         """
-
-        def edit(network: ir.Model) -> Edited:
+        graphs = {MAIN: self.model.onnx, **{name: form.network for name, form in self.model.forms.items()}}
+        for network in graphs.values():
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
-            placement, seen = self._placed(network)
+        floats = self._floats(graphs)
+
+        def edit(form: str, network: ir.Model) -> Edited:
+            placement, seen = self._placed(form, network, floats[form])
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in placement.layers]
             write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
             if operators and placement.layers:
@@ -76,7 +86,7 @@ class Maker:
     def dynamic(self, *, per_channel: bool = True, store_rest: bool = False) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
 
-        def edit(network: ir.Model) -> Edited:
+        def edit(_: str, network: ir.Model) -> Edited:
             changed, refused = write_dynamic(network, self.scheme, skip=self.skip, per_channel=per_channel)
             return self._finished(network, changed, refused, store_rest)
 
@@ -84,46 +94,85 @@ class Maker:
 
     def weights(self, *, per_channel: bool = True) -> Candidate:
         """Weights stored in int8, computed in float."""
-        return self._made("weights", lambda n: (n, *write_weights(n, skip=self.skip, per_channel=per_channel)))
+        return self._made("weights", lambda _, n: (n, *write_weights(n, skip=self.skip, per_channel=per_channel)))
 
     def half(self) -> Candidate:
         """Half precision: computed in where the device does, else stored."""
 
-        def edit(network: ir.Model) -> Edited:
+        def edit(form: str, network: ir.Model) -> Edited:
             if not self.scheme.half_computes:
                 return (network, *store_half(network, skip=self.skip))
-            return compute_half(network, self.ranges, skip=self.skip)
+            return compute_half(network, self._seen(form), skip=self.skip)
 
         return self._made("fp16", edit)
 
-    def _made(self, name: str, edit: Callable[[ir.Model], Edited]) -> Candidate:
+    def _made(self, name: str, edit: Callable[[str, ir.Model], Edited]) -> Candidate:
         changed: dict[str, Note] = {}
         skipped: dict[str, Note] = {}
 
-        def edited(network: Any) -> ir.Model:
-            made, new, left = edit(network.clone())
+        def edited(form: str, network: Any) -> ir.Model:
+            made, new, left = edit(form, network.clone())
             changed.update({note.layer: note for note in new if note.layer not in changed})
             skipped.update({note.layer: note for note in left if note.layer not in skipped})
             return made
 
-        model = replace(self.model, network=edited(self.model.network))
-        forms = {form: replace(part, network=edited(part.network)) for form, part in self.model.forms.items()}
+        model = replace(self.model, network=edited(MAIN, self.model.network))
+        forms = {form: replace(part, network=edited(form, part.network)) for form, part in self.model.forms.items()}
         left = tuple(note for note in skipped.values() if note.layer not in changed)
         return Candidate(name, replace(model, forms=forms), tuple(changed.values()), left)
 
-    def _placed(self, network: ir.Model) -> tuple[Placement, Mapping[str, Range]]:
-        """The placement in one graph and its ranges; a further form has them from the main graph, layer by layer."""
+    def _seen(self, form: str) -> Mapping[str, Range]:
+        """Ranges of a graph's own tensors."""
+        return self.ranges if form == MAIN else self.of_forms.get(form, {})
+
+    def _placed(self, form: str, network: ir.Model, floats: Mapping[str, str]) -> tuple[Placement, Mapping[str, Range]]:
+        """The placement in one graph and its ranges: those calibration saw in it, else the main graph's, by layer.
+
+        Where both know a tensor and differ by no more than rounding it has the main graph's range, so that a layer
+        rounds alike in all forms.
+        """
         clips = self.scheme.activations == "u8"
-        unseen: frozenset[str] = frozenset()
-        known = by_origin(self.model.network, self.ranges)  # type: ignore[arg-type]
+        ids: Ids = {}
+        known = ranges_by_origin(self.model.onnx, self.ranges, ids)
+        own, numbers = self._seen(form), origins(network, ids)
+        read = ranges_by_reader(self.model.onnx, self.ranges)
+
+        def range_of(value: ir.Value) -> Range | None:
+            mine, main = own.get(value.name or ""), known.get(numbers.get(value, -1))
+            if mine is not None and (main is None or form == MAIN or not main.near(mine)):
+                return mine
+            return main or next((read[reader] for reader in readers(value) if reader in read), None)
+
         while True:
-            placement = place(network, skip=self.skip, clips=clips, unseen=unseen)
+            placement = place(network, skip=self.skip, clips=clips, floats=floats)
             roots = {placement.root(value) for value in placement.rounded}
-            found = {value.name or "": known[origin(value)] for value in roots if origin(value) in known}
+            found = {value.name or "": seen for value in roots if (seen := range_of(value)) is not None}
             missing = {value for value in roots if value.name not in found}
             if not missing:
                 return placement, found
-            unseen |= _beside(placement, missing)
+            floats = {**dict.fromkeys(_beside(placement, missing), UNSEEN), **floats}
+
+    def _floats(self, graphs: Mapping[str, ir.Model]) -> dict[str, dict[str, str]]:
+        """In each form the nodes that stay in float because their layer does in another one, with the reason."""
+        floats: dict[str, dict[str, str]] = {form: {} for form in graphs}
+        while len(graphs) > 1:
+            nodes: dict[str, dict[str, str]] = {}
+            refused: dict[str, str] = {}
+            for form, network in graphs.items():
+                placement, _ = self._placed(form, network, floats[form])
+                nodes[form] = {node.name or "": layer_of(node) for node in placement.layers}
+                left = {note.layer: note.text for note in placement.refused}
+                for node in network.graph.all_nodes():
+                    if node.op_type in STATIC and weights_of(node) and node.name in left:
+                        refused.setdefault(layer_of(node), f"float in form {form!r}: {left[node.name]}")
+            new = {
+                form: {name: refused[layer] for name, layer in named.items() if layer in refused}
+                for form, named in nodes.items()
+            }
+            if not any(new.values()):
+                break
+            floats = {form: {**floats[form], **new[form]} for form in graphs}
+        return floats
 
     def _finished(self, network: ir.Model, changed: list[Note], refused: list[Note], store_rest: bool) -> Edited:
         """Where asked for, store in 8 bits what stays in float."""
@@ -157,18 +206,6 @@ def raised(model: Model) -> Model:
     return fold(made) if changed else model
 
 
-def origin(value: ir.Value) -> tuple[str, int]:
-    """Where a tensor comes from, in words that two forms of a network share: the node that gives it, or its name."""
-    node = value.producer()
-    return (value.name or "", -1) if node is None else (node.name or "", value.index() or 0)
-
-
-def by_origin(network: ir.Model, seen: Mapping[str, Range]) -> dict[tuple[str, int], Range]:
-    """Ranges by where their tensors come from."""
-    values = [*network.graph.inputs, *(value for node in network.graph for value in node.outputs)]
-    return {origin(value): seen[value.name] for value in values if value.name and value.name in seen}
-
-
 def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:
     """Names of the layers that read or give a tensor whose range nobody knows, all of them if none does so directly."""
     names = {
@@ -181,16 +218,22 @@ def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:
 
 def calibrate(
     model: Model,
-    batches: Iterable[Arrays],
+    batches: Sequence[Arrays],
     *,
     skip: Sequence[str] = (),
     everything: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Range]:
-    """Ranges of the main graph's tensors that static int8 may round, or of all it computes."""
-    network = model.network
-    placement = place(network, skip=skip)  # type: ignore[arg-type]
-    names = [placement.root(value).name or "" for value in placement.rounded]
-    if everything:
-        names += [value.name for node in network.graph for value in node.outputs if value.name]  # type: ignore[union-attr]
-    return ranges(model, names, batches, progress=progress) if names else {}
+) -> tuple[dict[str, Range], dict[str, dict[str, Range]]]:
+    """Ranges of the tensors that static int8 may round, or of all that is computed: in the main graph, in each form."""
+
+    def names_in(network: ir.Model) -> list[str]:
+        placement = place(network, skip=skip)
+        names = [placement.root(value).name or "" for value in placement.rounded]
+        if everything:
+            names += [value.name for node in network.graph for value in node.outputs if value.name]
+        return names
+
+    names = names_in(model.onnx)
+    of_forms = {name: names_in(form.network) for name, form in model.forms.items()}
+    seen = ranges(model, names, batches, progress=progress) if names else {}
+    return seen, form_ranges(model, {form: wanted for form, wanted in of_forms.items() if wanted}, batches)

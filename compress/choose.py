@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from compress.base import Context
 from compress.calibration import pieces
+from export.forms import MAIN, new_elements, parts
 from export.parity import sqnr_db
 from export.session import initial_state, onnx_runner, session, stream
 from export.stopwatch import Comparison, Timings
@@ -93,7 +94,7 @@ class ByAgreement:
         )
 
     def _outputs(self, model: Model) -> dict[str, np.ndarray[Any, Any]]:
-        steps = list(stream(onnx_runner(model), model.inputs, self.held_out))
+        steps = list(stream(onnx_runner(model), model.inputs, self.held_out, model.outputs))
         return {
             s.name: np.concatenate([step[s.name].reshape(-1, *step[s.name].shape[-1:]) for step in steps])
             for s in model.outputs
@@ -123,8 +124,13 @@ def any_batch(model: Model) -> Runner:
 
 
 def decides(spec: OutputSpec, model: Model) -> bool:
-    """Whether an output looks like a choice among its last dimension: a vector a row, and not an input drawn again."""
+    """Whether an output looks like a choice among its last dimension: a vector a row, and not an input drawn again.
+
+    Where there are class names, only an output with one number for each of them does.
+    """
     width = spec.dims[-1] if len(spec.dims) > 1 else 1
+    if model.labels and any(len(model.labels) in o.dims[-1:] for o in model.outputs):
+        return width == len(model.labels)
     return isinstance(width, int) and width > 1 and all(spec.dims[1:] != i.dims[1:] for i in model.inputs)
 
 
@@ -151,16 +157,35 @@ def _in_points(score: Score, difference: float) -> float:
     return (-difference if score.higher_is_better else difference) / unit
 
 
-def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays]) -> Timings:
-    """Time the main form of each model by turns at batch 1, the first one being what the others are compared with."""
+def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays]) -> dict[str, Timings]:
+    """Time each form by turns at batch 1, the first model being what the others are compared with.
+
+    A form that streams is timed on one new element, as a device steps it.
+    """
     assert context.measure is not None
     first = next(iter(models.values()))
-    feed = one_sample(first, held_out)
-    calls = {}
-    for name, model in models.items():
-        made = session(model, threads=context.measure.threads)
-        calls[name] = lambda made=made: made.run(None, feed)
-    return context.measure.time(calls)
+    timings = {}
+    for form in parts(first):
+        feed = one_sample(first, held_out) if form == MAIN else one_step(first, form)
+        calls = {}
+        for name, model in models.items():
+            made = session(model, threads=context.measure.threads, form=form)
+            calls[name] = lambda made=made, feed=feed: made.run(None, feed)
+        timings[form] = context.measure.time(calls)
+    return timings
+
+
+def one_step(model: Model, form: str) -> dict[str, np.ndarray[Any, Any]]:
+    """An example for a further form at usual sizes, of one new element where it streams."""
+    forms = parts(model)
+    one = {letter: 1 for letter in [new_elements(forms, form)] if letter}
+    return example(forms[form].inputs, {**sizes_of(model), **one})
+
+
+def slowest(timings: Mapping[str, Timings], name: str) -> Comparison | None:
+    """A model's comparison in the form in which it gains least; one that is surely slower comes before all others."""
+    found = [c for timing in timings.values() for c in timing.comparisons if c.b == name]
+    return min(found, key=lambda c: (c.verdict != "slower", c.speedup), default=None)
 
 
 def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any, Any]]:
@@ -170,7 +195,7 @@ def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any
         fixed = {s.name for s in model.inputs if s.dims and isinstance(s.dims[0], int)}
         rows = {n: np.asarray(a) if n in fixed or not np.ndim(a) else np.asarray(a)[:1] for n, a in batch.items()}
         given = {s.name: rows[s.name].astype(s.dtype, copy=False) for s in model.inputs if s.name in rows}
-        return {**made, **initial_state(model.inputs, given), **given}
+        return {**made, **initial_state(model.inputs, given, model.outputs), **given}
     return made
 
 
@@ -179,7 +204,13 @@ Standing = Literal["faster", "slower", "no difference", "cannot tell", "not time
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One candidate with all that was found out about it."""
+    """One candidate with all that was found out about it.
+
+    Args:
+        median_ms: of the main form.
+        comparison: with float, in the form in which it gains least: what is called faster is faster in every form.
+        forms: the comparison of each form, where there are several.
+    """
 
     name: str
     model: Model
@@ -188,6 +219,7 @@ class Judged:
     integer_nodes: int
     median_ms: float | None = None
     comparison: Comparison | None = None
+    forms: Mapping[str, Comparison] = field(default_factory=dict)
 
     @property
     def standing(self) -> Standing:

@@ -24,12 +24,13 @@ import numpy as np
 
 from compress.base import Context, Outcome, Pass
 from export.checkpoint import load_checkpoint, save
+from export.forms import MAIN, examples, own_names, parts, run_all
 from export.from_onnx import lift_onnx
 from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.session import runner_for
 from export.to_onnx import to_onnx
-from models.records import Arrays, Form, Model, Runner, example, sizes_of
+from models.records import Arrays, Model, sizes_of
 
 FLOOR_DB = 8.0  # for passes that change no structure; one that changes more, and must, has a `floor_db` of its own
 RUIN_MARGIN_DB = 3.0  # how much nearer to the original than a ruin a pass must be that cuts or trains
@@ -91,27 +92,29 @@ def repeats_itself(case: Case) -> None:
 
 
 def keeps_the_signature(case: Case) -> None:
-    """Inputs and outputs keep names, order, types and dimensions; a state may become narrower, nothing else may."""
-    new, old = case.outcome.model, case.model
-    if list(new.forms) != list(old.forms):
-        raise _broken(case, "keeps_the_signature", f"forms were {list(old.forms)} and are {list(new.forms)}")
-    pairs: list[tuple[str, Model | Form, Model | Form]] = [("main", new, old)]
-    pairs += [(name, new.forms[name], old.forms[name]) for name in old.forms]
-    for form, after, before in pairs:
-        states = {spec.name for spec in before.inputs if spec.state_of} | {spec.state_of for spec in before.inputs}
+    """Inputs and outputs keep names, order, types and dimensions.
+
+    A state, or what one form hands to another, may become narrower; nothing else may.
+    """
+    new, old = parts(case.outcome.model), parts(case.model)
+    if list(new) != list(old):
+        raise _broken(case, "keeps_the_signature", f"forms were {list(old)} and are {list(new)}")
+    for form, before in old.items():
+        own = own_names(old, form)
         for kind in ("inputs", "outputs"):
-            was = [_signature(spec, states) for spec in getattr(before, kind)]
-            now = [_signature(spec, states) for spec in getattr(after, kind)]
-            if was != now:
-                raise _broken(case, "keeps_the_signature", f"{kind} of form {form} were {was} and are {now}")
+            was, now = getattr(before, kind), getattr(new[form], kind)
+            kept = len(was) == len(now) and all(_keeps(a, b, a.name in own) for a, b in zip(was, now, strict=True))
+            if not kept:
+                said, says = ([(s.name, s.dtype, s.dims) for s in specs] for specs in (was, now))
+                raise _broken(case, "keeps_the_signature", f"{kind} of form {form} were {said} and are {says}")
 
 
 def computes_what_it_says(case: Case) -> None:
-    """The outputs have the shapes that the signature tells, at two batch sizes, and are finite."""
+    """The outputs of every form have the shapes that the signature tells, and are finite."""
     model = case.outcome.model
-    for form, run, inputs in _runs(model):
-        outputs = run(inputs)
-        for spec in (model.forms[form] if form else model).outputs:
+    forms = parts(model)
+    for form, outputs in _answers(model, _batch(model)).items():
+        for spec in forms[form].outputs:
             value = outputs[spec.name]
             fixed = [(have, want) for have, want in zip(value.shape, spec.dims, strict=True) if isinstance(want, int)]
             if any(have != want for have, want in fixed) or value.dtype != np.dtype(spec.dtype):
@@ -133,8 +136,9 @@ def survives_its_own_file(case: Case) -> None:
         else:
             save(model, Path(folder) / "model.pt")
             loaded = load_checkpoint(Path(folder) / "model.pt")
-        main = dataclasses.replace(model, forms={})
-        _expect_agreement(case, "survives_its_own_file", main, dataclasses.replace(loaded, forms={}), math.inf)
+        if model.is_onnx:  # a file a form
+            model, loaded = dataclasses.replace(model, forms={}), dataclasses.replace(loaded, forms={})
+        _expect_agreement(case, "survives_its_own_file", model, loaded, math.inf)
 
 
 def survives_export(case: Case) -> None:
@@ -230,29 +234,34 @@ def _expect_same(
 def _expect_agreement(
     case: Case, promise: str, reference: Model, candidate: Model, floor_db: float, *, vary: bool = False
 ) -> None:
-    runs = {form: run for form, run, _ in _runs(candidate)}
-    for form, run, inputs in _runs(reference, samples=32 if vary else 2):
-        outputs = (reference.forms[form] if form else reference).outputs
-        states = {spec.state_of for spec in (reference.forms[form] if form else reference).inputs}
-        want, have = run(inputs), runs[form](_narrowed(candidate, form, inputs))
-        for name in (spec.name for spec in outputs if spec.name not in states):
-            middle = want[name].mean(0, keepdims=True) if vary else np.float32(0)
-            found = sqnr_db(want[name] - middle, have[name] - middle)
-            if found < floor_db and not np.array_equal(want[name], have[name]):
-                raise _broken(case, promise, f"output {name} agrees at {found:.1f} dB, the floor is {floor_db:.0f} dB")
+    batch = _batch(reference, samples=32 if vary else 2)
+    want, have = (_answers(model, batch) for model in (reference, candidate))
+    for form, name in _compared(reference, own=not vary):
+        a, b = want[form][name], have[form][name]
+        middle = a.mean(0, keepdims=True) if vary else np.float32(0)
+        found = sqnr_db(a - middle, b - middle)
+        if found < floor_db and not np.array_equal(a, b):
+            where = f"output {name}" if form == MAIN else f"output {name} of form {form}"
+            raise _broken(case, promise, f"{where} agrees at {found:.1f} dB, the floor is {floor_db:.0f} dB")
 
 
 def _nearness(reference: Model, candidate: Model) -> float:
     """The least agreement over all forms and outputs, in decibels, of what varies from sample to sample."""
-    runs = {form: run for form, run, _ in _runs(candidate)}
+    batch = _batch(reference, samples=32)
+    want, have = (_answers(model, batch) for model in (reference, candidate))
     found = [math.inf]
-    for form, run, inputs in _runs(reference, samples=32):
-        want, have = run(inputs), runs[form](_narrowed(candidate, form, inputs))
-        states = {spec.state_of for spec in (reference.forms[form] if form else reference).inputs}
-        for name in want.keys() - states:
-            middle = want[name].mean(0, keepdims=True)
-            found.append(sqnr_db(want[name] - middle, have[name] - middle))
+    for form, name in _compared(reference, own=False):
+        middle = want[form][name].mean(0, keepdims=True)
+        found.append(sqnr_db(want[form][name] - middle, have[form][name] - middle))
     return min(found)
+
+
+def _compared(model: Model, *, own: bool) -> Iterator[tuple[str, str]]:
+    """Forms and names of the outputs to compare; states and what is handed over only where a width is a width."""
+    forms = parts(model)
+    for form, part in forms.items():
+        private = () if own else own_names(forms, form)
+        yield from ((form, spec.name) for spec in part.outputs if spec.name not in private)
 
 
 def _ruined(model: Model, seed: int) -> Model:
@@ -266,25 +275,22 @@ def _ruined(model: Model, seed: int) -> Model:
     return dataclasses.replace(model, network=network)
 
 
-def _runs(model: Model, *, samples: int = 2) -> Iterator[tuple[str, Runner, Arrays]]:
-    """Each form with its runner and random inputs; the first letter is the batch, every other one less than usual."""
+def _batch(model: Model, *, samples: int = 2) -> Arrays:
+    """Random inputs of all forms; the first letter is the batch, every other one less than usual."""
+    return examples(model, _fewer(model, samples), seed=1)
+
+
+def _fewer(model: Model, samples: int = 2) -> dict[str, int]:
     sizes = sizes_of(model)
-    fewer = {letter: max(1, size - 1) if number else samples for number, (letter, size) in enumerate(sizes.items())}
-    for form in ("", *model.forms):
-        single = _form(model, form) if form else dataclasses.replace(model, forms={})
-        yield form, runner_for(single), example(single.inputs, fewer, seed=1)
+    return {letter: max(1, size - 1) if number else samples for number, (letter, size) in enumerate(sizes.items())}
 
 
-def _narrowed(model: Model, form: str, inputs: Arrays) -> Arrays:
-    """The same inputs for a model whose states a pass made narrower: a state before the first step is one constant."""
-    specs = (model.forms[form] if form else model).inputs
-    states = {spec.name: spec for spec in specs if spec.state_of}
-    return {
-        name: np.full([*value.shape[:-1], states[name].dims[-1]], states[name].initial, value.dtype)
-        if name in states
-        else value
-        for name, value in inputs.items()
-    }
+def _answers(model: Model, batch: Arrays) -> dict[str, Arrays]:
+    """What each form gives, what they hand to each other being the model's own."""
+    run = runner_for(model)
+    runners: Any = {MAIN: run, **run.forms}  # type: ignore[attr-defined]
+    runs = run_all(model, batch, lambda form, arrays: runners[form](arrays), spare=_fewer(model))
+    return {form: outputs for form, _, outputs in runs}
 
 
 def _form(model: Model, name: str) -> Model:
@@ -293,9 +299,14 @@ def _form(model: Model, name: str) -> Model:
     return dataclasses.replace(model, network=network, inputs=form.inputs, outputs=form.outputs, forms={})
 
 
-def _signature(spec: Any, states: set[str | None]) -> tuple[Any, ...]:
-    dims = ("state",) * len(spec.dims) if spec.name in states else spec.dims
-    return (spec.name, spec.dtype, dims)
+def _keeps(before: Any, after: Any, own: bool) -> bool:
+    """Whether a spec is what it was, but for a width of the network's own that became smaller."""
+    if (before.name, before.dtype, len(before.dims)) != (after.name, after.dtype, len(after.dims)):
+        return False
+    return all(
+        was == now or (own and isinstance(was, int) and isinstance(now, int) and now <= was)
+        for was, now in zip(before.dims, after.dims, strict=True)
+    )
 
 
 def _layers(model: Model) -> set[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
 
+from export.forms import MAIN, own_names, parts
 from export.layers import put
-from export.lifted import MAIN, Lifted, annotate
+from export.lifted import Lifted, annotate
 from models.errors import CompressError
 from models.records import Dims, Form, InputSpec, Model, OutputSpec, sizes_of
 
@@ -19,7 +21,7 @@ from .ties import Tied, Ties
 
 
 def cut(model: Model, ties: Ties, keep: Mapping[Axis, Mask]) -> Model:
-    """Remove the units that `keep` does not mark from a model, in place; gives it with its states' new widths.
+    """Remove the units that `keep` does not mark from a model, in place; gives it with its own widths as they are now.
 
     Args:
         model: is changed, so that it must be the caller's own copy.
@@ -36,15 +38,14 @@ def cut(model: Model, ties: Ties, keep: Mapping[Axis, Mask]) -> Model:
         _narrow(network, tied, keep)
     for edit in ties.edits:
         edit.apply(network, new_size)
-    inputs, outputs = _signature(network.graphs[MAIN], model.inputs, model.outputs, ties, keep)
-    forms: dict[str, Form] = {}
-    for name, form in model.forms.items():
-        taken, given = _signature(network.graphs[name], form.inputs, form.outputs, ties, keep)
-        forms[name] = replace(form, inputs=taken, outputs=given)
+    old = parts(model)
+    new = {name: _signature(network.graphs[name], form, own_names(old, name), ties, keep) for name, form in old.items()}
+    inputs, outputs = new[MAIN]
+    forms = {name: replace(form, inputs=new[name][0], outputs=new[name][1]) for name, form in model.forms.items()}
     made = replace(model, network=network, inputs=inputs, outputs=outputs, forms=forms)
     annotate(network, made.inputs, sizes_of(made), forms=forms)
-    for name, given in ((MAIN, made.outputs), *((name, form.outputs) for name, form in forms.items())):
-        _check_outputs(network.graphs[name], given)
+    for name, form in parts(made).items():
+        _check_outputs(network.graphs[name], form.outputs)
     return made
 
 
@@ -83,26 +84,20 @@ def _narrow(network: nn.Module, tied: Tied, keep: Mapping[Axis, Mask]) -> None:
 
 
 def _signature(
-    graph: fx.Graph,
-    inputs: tuple[InputSpec, ...],
-    outputs: tuple[OutputSpec, ...],
-    ties: Ties,
-    keep: Mapping[Axis, Mask],
+    graph: fx.Graph, form: Model | Form, own: Collection[str], ties: Ties, keep: Mapping[Axis, Mask]
 ) -> tuple[tuple[InputSpec, ...], tuple[OutputSpec, ...]]:
-    """The inputs and outputs after the cut: only states can have become narrower."""
+    """The inputs and outputs after the cut: only states and what is handed over can have become narrower."""
     given = [node for node in graph.nodes if node.op == "placeholder"]
     results = graph.output_node().args[0]
     assert isinstance(results, tuple)
-    states = {spec.state_of for spec in inputs}
-    new_inputs = tuple(
-        replace(spec, dims=_narrowed(spec.dims, ties.dims[node], keep))
-        for spec, node in zip(inputs, given, strict=True)
+
+    def now(spec: Any, node: Any) -> Any:
+        return replace(spec, dims=_narrowed(spec.dims, ties.dims.get(node), keep)) if spec.name in own else spec
+
+    return (
+        tuple(now(spec, node) for spec, node in zip(form.inputs, given, strict=True)),
+        tuple(now(spec, node) for spec, node in zip(form.outputs, results, strict=True)),
     )
-    new_outputs = tuple(
-        replace(spec, dims=_narrowed(spec.dims, ties.dims.get(node), keep)) if spec.name in states else spec
-        for spec, node in zip(outputs, results, strict=True)
-    )
-    return new_inputs, new_outputs
 
 
 def _narrowed(old: Dims, dims: object, keep: Mapping[Axis, Mask]) -> Dims:

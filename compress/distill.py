@@ -11,7 +11,7 @@ from models.errors import UsageError, did_you_mean
 from models.records import Model
 
 from .base import Context, NetworkForm, Note, Outcome
-from .recovery import recover
+from .recovery import recover, untrained
 from .student import narrowed, new_student, untouched
 
 
@@ -107,7 +107,10 @@ class Distill:
         return Outcome(
             trained,
             changed=(Note("", note),),
-            skipped=tuple(Note(layer, "left as it is: --skip") for layer in frozen),
+            skipped=(
+                *(Note(layer, "left as it is: --skip") for layer in frozen),
+                *(Note("", f"distill: {left}") for left in [untrained(trained)] if left),
+            ),
             facts=facts,
         )
 

@@ -23,7 +23,7 @@ def fine_tune(
     what: str,
     after_step: Callable[[nn.Module], None] | None = None,
 ) -> tuple[Model, Mapping[str, Any], tuple[Note, ...]]:
-    """The model trained for some steps, or minutes where these are given; the facts; a note where nothing was trained.
+    """The model trained for some steps, or minutes where these are given; the facts; a note on what was not trained.
 
     Args:
         model: with its new structure.
@@ -42,10 +42,11 @@ def fine_tune(
             {},
             (Note("", f"{what}: not recovered by training, since there is no data: name some with --data"),),
         )
-    from .recovery import recover
+    from .recovery import recover, untrained
 
     context = context if context.teacher is not None else replace(context, teacher=before)
     recovered, facts = recover(
         model, context, steps=0 if minutes else steps, minutes=minutes, what=what, after_step=after_step
     )
-    return recovered, facts, ()
+    left = untrained(model)
+    return recovered, facts, (Note("", f"{what}: {left}"),) if left else ()

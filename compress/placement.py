@@ -8,8 +8,9 @@ Source of the tables: onnxruntime, core/optimizer/qdq_transformer/selectors_acti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -71,7 +72,7 @@ class Placement:
 
 
 def place(
-    network: ir.Model, *, skip: Sequence[str] = (), clips: bool = True, unseen: frozenset[str] = frozenset()
+    network: ir.Model, *, skip: Sequence[str] = (), clips: bool = True, floats: Mapping[str, str] = MappingProxyType({})
 ) -> Placement:
     """Decide for the main graph of a network; bodies of If, Loop and Scan stay in float.
 
@@ -79,12 +80,12 @@ def place(
         network: only looked at.
         skip: patterns of layer names that stay in float.
         clips: whether the grid's ends may do a ReLU's work; only the asymmetric grid has its end at zero.
-        unseen: names of layers for which calibration has nothing.
+        floats: names of layers that stay in float, each with the reason.
     """
     placement = Placement()
     main = set(network.graph)
     for node in everywhere(network):
-        reason = _refusal(node, node in main, skip, unseen)
+        reason = _refusal(node, node in main, skip, floats)
         if reason is None:
             placement.layers[node] = weights_of(node)[0]
         elif reason:
@@ -94,7 +95,7 @@ def place(
     return placement
 
 
-def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], unseen: frozenset[str]) -> str | None:
+def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[str, str]) -> str | None:
     """Why a node stays in float: None if it need not, "" if it is no layer."""
     weights = weights_of(node)
     if not weights:
@@ -107,8 +108,8 @@ def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], unseen: frozense
         return _NO_KERNEL.get(node.op_type, f"no int8 kernel for {node.op_type} in ONNX Runtime")
     if not in_main:
         return "it lies in the body of an If, Loop or Scan, where calibration cannot look"
-    if node.name in unseen:
-        return "calibration has no data that passes it"
+    if node.name in floats:
+        return floats[node.name or ""]
     return _unfit(node, weights[0])
 
 

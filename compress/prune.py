@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from export.device import find_device
+from export.forms import MAIN, handed_over, parts
 from export.lifted import Lifted
 from models.errors import UsageError
-from models.records import Form, Model
+from models.records import Model
 
 from .axes import Axis, Mask, axes_of, resolve, size_of, terms_of
 from .base import Context, NetworkForm, Note, Outcome
@@ -32,7 +33,8 @@ class Prune:
     """Remove the channels, hidden units and heads that matter least.
 
     What is tied (by a residual addition, a concatenation, the gates of a cell, the heads of an attention) goes
-    together, the file gets smaller and stays dense. Inputs and outputs stay; a streaming model's state gets narrower.
+    together, the file gets smaller and stays dense. Inputs and outputs stay; a streaming model's state gets narrower,
+    and so does what one form hands to another.
     """
 
     name: ClassVar[str] = "prune"
@@ -152,19 +154,25 @@ def _notes(model: Model, smaller: Model, found: Sequence[Group]) -> tuple[tuple[
     ]
     if not layers:
         skipped.append(Note("", "it has no weights: there is nothing to prune"))
-    return (*(Note(layer, text) for layer, text in changed.items()), *_states(model, smaller)), tuple(skipped)
+    return (*(Note(layer, text) for layer, text in changed.items()), *_widths(model, smaller)), tuple(skipped)
 
 
-def _states(before: Model, after: Model) -> list[Note]:
-    """What whoever runs the model step by step must know: its states are narrower."""
-    notes = []
-    pairs: list[tuple[str, Model | Form, Model | Form]] = [("", before, after)]
-    pairs += [(f" of form '{name}'", form, after.forms[name]) for name, form in before.forms.items()]
-    for where, one, other in pairs:
-        for old, new in zip(one.inputs, other.inputs, strict=True):
-            if old.dims != new.dims:
-                notes.append(Note("", f"state '{new.name}'{where} is {list(new.dims)}, it was {list(old.dims)}"))
-    return notes
+def _widths(before: Model, after: Model) -> list[Note]:
+    """What whoever runs the forms must know: states, and what one form hands to another, are narrower."""
+    notes: dict[str, None] = {}
+    old, new = parts(before), parts(after)
+    private = handed_over(old)
+    for name, form in old.items():
+        where = "" if name == MAIN else f" of form '{name}'"
+        for one, other in zip(form.inputs, new[name].inputs, strict=True):
+            if one.dims == other.dims:
+                continue
+            sizes = f"is {list(other.dims)}, it was {list(one.dims)}"
+            if one.state_of:
+                notes[f"state '{one.name}'{where} {sizes}"] = None
+            else:
+                notes[f"'{one.name}', which form '{private[one.name]}' hands to form '{name}', {sizes}"] = None
+    return [Note("", text) for text in notes]
 
 
 def _shape(tensor: torch.Tensor) -> str:

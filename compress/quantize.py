@@ -75,12 +75,12 @@ class Quantize:
         if seen and self.mode in ("auto", "static"):
             prepared = self._raised(prepared)
         needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
-        ranges = (
+        ranges, of_forms = (
             calibrate(prepared, seen, skip=self.skip, progress=context.progress, everything=scheme.half_computes)
             if seen and needed
-            else {}
+            else ({}, {})
         )
-        maker = Maker(prepared, scheme, ranges, self.skip)
+        maker = Maker(prepared, scheme, ranges, self.skip, of_forms)
         if self.mode == "auto":
             decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
             made, facts = decision.chosen, decision.facts

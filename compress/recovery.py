@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from export.lifted import MAIN, Lifted
 from export.session import torch_runner
 from models.errors import DataError, UsageError
 from models.records import Batches, Model, Task, Training
@@ -125,6 +126,28 @@ def recover(
     return recovered, facts
 
 
+def untrained(model: Model) -> str:
+    """Layers that only further forms use, in words: training runs the main form. "" where there is none."""
+    network = model.module
+    assert isinstance(network, Lifted)
+    reached = {form: _reached(network, form) for form in network.graphs}
+    main = {id(p) for layer in reached.pop(MAIN) for p in network.get_submodule(layer).parameters(recurse=False)}
+    left = [
+        f"{layer} (form {form!r})"
+        for form, layers in reached.items()
+        for layer in layers
+        if (own := list(network.get_submodule(layer).parameters())) and not any(id(p) in main for p in own)
+    ]
+    return f"training runs the main form, so these layers stay as they are: {', '.join(left)}" if left else ""
+
+
+def _reached(network: Lifted, form: str) -> list[str]:
+    """The layers that a form calls, and those whose weights it reads."""
+    nodes = network.graphs[form].nodes
+    called = [str(node.target) for node in nodes if node.op == "call_module"]
+    return list(dict.fromkeys(called + [str(n.target).rpartition(".")[0] for n in nodes if n.op == "get_attr"]))
+
+
 def blend(
     hard: Loss | None,
     teacher: Callable[[Tensors], Tensors] | None,
@@ -145,7 +168,7 @@ def blend(
 
     def loss(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
         answers = teacher(inputs)
-        soft = imitation(outputs, answers) if imitation else taught(lessons, outputs, answers, temperature)
+        soft = imitation(outputs, answers) if imitation else taught(lessons, outputs, answers, temperature, target)
         if hard is None:
             return soft
         return teacher_weight * soft + (1 - teacher_weight) * hard(outputs, target, inputs)

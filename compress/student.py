@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,9 +11,11 @@ from torch import nn
 
 import models
 from export.foreign import called
-from export.lift import lift
+from export.form_widths import at_own_widths
+from export.forms import MAIN, own_names, parts
+from export.lift import all_sizes, lift
 from models.errors import LiftError, UsageError, did_you_mean
-from models.records import Form, Model
+from models.records import Dims, Form, Model
 
 from .base import Context
 
@@ -29,7 +32,7 @@ def new_student(name: str, teacher: Model, *, seed: int) -> Model:
         UsageError: no such student, or one that does not fit the teacher.
         CompressError: the factory raised.
     """
-    forms: dict[str, Form] = {}
+    named: Mapping[str, Form] = teacher.forms
     # the user's code may draw from the global generator; the caller's draws go on as if nothing had happened
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -37,12 +40,13 @@ def new_student(name: str, teacher: Model, *, seed: int) -> Model:
             module = called(name, option="--student")
         elif name in models.ZOO:
             entry = models.find(name)
-            module, forms = entry.build(), {n: f for n, f in entry.forms.items() if n in teacher.forms}
+            module, named = entry.build(), entry.forms
         else:
             near = did_you_mean(name, models.ZOO) or f" There are: {', '.join(models.ZOO)}; or name pkg.module:factory."
             raise UsageError(f"distill: no student {name!r}.{near}")
     if not isinstance(module, nn.Module):
         raise UsageError(f"distill: student {name!r} gives a {type(module).__name__}, and not a torch nn.Module.")
+    forms = {form: named[form] for form in teacher.forms if form in named and hasattr(module, named[form].method)}
     return _in_place_of(module, teacher, forms, name)
 
 
@@ -75,19 +79,44 @@ def _in_place_of(module: nn.Module, teacher: Model, forms: dict[str, Form], name
     fits = f"distill: student {name!r} does not fit {teacher.name or 'the teacher'!r}"
     if missing := [form for form in teacher.forms if form not in forms]:
         raise UsageError(
-            f"{fits}, which has the form {missing[0]!r} too. Name an entry that has it, or narrow a copy: --width 0.5"
+            f"{fits}, which has the form {missing[0]!r} too. Name an entry or a factory whose module has it, or narrow "
+            "a copy: --width 0.5"
         )
+    forms = {MAIN: Form(inputs=teacher.inputs, outputs=teacher.outputs), **forms}
+    forms = at_own_widths(module, forms, all_sizes(forms.values(), teacher.typical))
+    main = forms.pop(MAIN)
     try:
         lifted = lift(
-            module, teacher.inputs, sizes=teacher.typical, forms=forms, outputs=[spec.name for spec in teacher.outputs]
+            module, main.inputs, sizes=teacher.typical, forms=forms, outputs=[spec.name for spec in main.outputs]
         )
     except LiftError as error:
         takes = ", ".join(f"{spec.name}:{spec.dtype}{list(spec.dims)}" for spec in teacher.inputs)
         raise UsageError(f"{fits}, which takes {takes}: {error}") from error
-    for mine, theirs in zip(lifted.outputs, teacher.outputs, strict=True):
-        if mine.dims != theirs.dims or mine.dtype != theirs.dtype:
-            raise UsageError(
-                f"{fits}: output {theirs.name!r} is {mine.dtype}{list(mine.dims)}, the teacher's is "
-                f"{theirs.dtype}{list(theirs.dims)}."
-            )
-    return replace(teacher, network=lifted.network, forms=lifted.forms)
+    student = replace(teacher, network=lifted.network, inputs=main.inputs, outputs=lifted.outputs, forms=lifted.forms)
+    _check(student, teacher, fits)
+    return student
+
+
+def _check(student: Model, teacher: Model, fits: str) -> None:
+    """Hold every form to the teacher's; only states and what is handed over may be of another width."""
+    mine, theirs = parts(student), parts(teacher)
+    for form, part in theirs.items():
+        own = own_names(theirs, form)
+        for kind in ("inputs", "outputs"):
+            wanted, found = getattr(part, kind), getattr(mine[form], kind)
+            where = "" if form == MAIN else f" of form {form!r}"
+            if [spec.name for spec in wanted] != [spec.name for spec in found]:
+                names = [[spec.name for spec in specs] for specs in (found, wanted)]
+                raise UsageError(f"{fits}: {kind}{where} are {names[0]}, the teacher's are {names[1]}.")
+            for one, other in zip(found, wanted, strict=True):
+                if one.dtype != other.dtype or not _alike(one.dims, other.dims, one.name in own):
+                    raise UsageError(
+                        f"{fits}: {kind[:-1]} {other.name!r}{where} is {one.dtype}{list(one.dims)}, the teacher's is "
+                        f"{other.dtype}{list(other.dims)}."
+                    )
+
+
+def _alike(one: Dims, other: Dims, own: bool) -> bool:
+    return len(one) == len(other) and all(
+        a == b or (own and isinstance(a, int) and isinstance(b, int)) for a, b in zip(one, other, strict=True)
+    )

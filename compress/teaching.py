@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from models.errors import TrainingError
 from models.records import Model, Task
+from models.tasks import IGNORED
 
 from .feed import Tensors
 
@@ -25,13 +26,20 @@ class Lesson:
     kind: Kind
     axis: int = -1
 
-    def loss(self, student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-        """How far the student is from the teacher: `divergence` for classes, the mean squared error for values."""
+    def loss(
+        self, student: torch.Tensor, teacher: torch.Tensor, temperature: float, target: Any = None
+    ) -> torch.Tensor:
+        """How far the student is from the teacher: `divergence` for classes, the mean squared error for values.
+
+        Positions whose target is IGNORED are padding: nothing is learned from what a teacher says there.
+        """
         if self.kind == "values":
+            student, teacher = (_counted(output, target, 0) for output in (student, teacher))
             return F.mse_loss(student, teacher)
         if self.kind == "probabilities":
             student, teacher = student.clamp_min(1e-12).log(), teacher.clamp_min(1e-12).log()
-        return divergence(student, teacher, temperature=temperature, axis=self.axis)
+        student, teacher = (_counted(output.movedim(self.axis, -1), target, 1) for output in (student, teacher))
+        return divergence(student, teacher, temperature=temperature)
 
 
 def divergence(
@@ -94,10 +102,28 @@ def plan_lessons(model: Model, task: Task | None, target: Any, answers: Mapping[
     return lessons
 
 
-def taught(lessons: Sequence[Lesson], outputs: Tensors, answers: Tensors, temperature: float) -> torch.Tensor:
-    """The sum over the lessons of how far the student is from the teacher."""
-    parts = [lesson.loss(outputs[lesson.output], answers[lesson.output], temperature) for lesson in lessons]
+def taught(
+    lessons: Sequence[Lesson], outputs: Tensors, answers: Tensors, temperature: float, target: Any = None
+) -> torch.Tensor:
+    """The sum over the lessons of how far the student is from the teacher; what the target ignores is not taught."""
+    parts = [lesson.loss(outputs[lesson.output], answers[lesson.output], temperature, target) for lesson in lessons]
     return torch.stack(parts).sum()
+
+
+def _counted(output: torch.Tensor, target: Any, classes: int) -> torch.Tensor:
+    """The rows of an output, (rows, ...), whose target counts; all of it where none is ignored.
+
+    Args:
+        output: (*target's shape, ...), the last axis being the classes where there are some; of another shape, an
+            output is not one of positions, and is taken whole.
+        target: class numbers, or anything else.
+        classes: 1 where the output has classes.
+    """
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.ndim < 2:
+        return output
+    shape = output.shape[:-1] if classes else output.shape[: target.ndim]
+    ignored = target == IGNORED
+    return output[~ignored] if shape == target.shape and bool(ignored.any()) else output
 
 
 def _axis(model: Model, task: Task | None, target: Any, answer: torch.Tensor) -> int | None:

@@ -15,12 +15,12 @@ from torch import nn
 
 import compress
 import models
-from export import wrap
 from export.checkpoint import save
 from export.files import check_output, whole
 from export.session import torch_runner
+from export.wrap import of_entry
 from models.errors import UsageError, did_you_mean
-from models.records import Entry, Form, InputSpec, Model, Score, Task, Training
+from models.records import Entry, Model, Score, Task, Training
 
 from .base import Progress
 from .training import TrainingLog, train
@@ -75,7 +75,7 @@ def train_entry(
     )
     settings = {**options, **asdict(training), "seed": seed, "steps": log.steps}
     done = {"pass": "train", "settings": settings, "version": compress.__version__}
-    model = replace(_model(entry, network, options), history=(done,))
+    model = replace(of_entry(entry, network), history=(done,))
     score = task.score(torch_runner(model), "test")
     if output is not None and part is not None:
         if output.suffix == ".safetensors":
@@ -132,9 +132,9 @@ def build_network(entry: Entry, *, options: Mapping[str, Any], seed: int) -> nn.
 
 
 def save_weights(network: nn.Module, output: Path) -> None:
-    """Write the bare state_dict as `.safetensors`, whole or not at all."""
+    """Write the bare state_dict as `.safetensors`, whole or not at all; what is tied lies in it once."""
     with whole(output) as file:
-        safetensors.torch.save_file({name: t.contiguous() for name, t in network.state_dict().items()}, file)
+        safetensors.torch.save_model(network, str(file))
 
 
 def find_entry(name: str) -> Entry:
@@ -171,35 +171,3 @@ def with_code(entry: Entry, options: Mapping[str, Any]) -> Entry:
     inputs = sized(entry.inputs)
     task = entry.task if inputs == entry.inputs else partial(entry.task, inputs=inputs)  # noise is as long as the code
     return replace(entry, inputs=inputs, outputs=sized(entry.outputs), forms=forms, task=task)
-
-
-def _model(entry: Entry, network: nn.Module, options: Mapping[str, Any]) -> Model:
-    return wrap.Model(
-        network,
-        inputs=entry.inputs,
-        outputs=entry.outputs,
-        labels=entry.labels,
-        preprocess=entry.preprocess,
-        forms={name: _as_wide(form, entry, options) for name, form in entry.forms.items()},
-        typical=entry.typical,
-        name=entry.name,
-        data=entry.data,
-    )
-
-
-def _as_wide(form: Form, entry: Entry, options: Mapping[str, Any]) -> Form:
-    """The form's states at the width that was asked for; an entry states them at its builder's own."""
-    width = inspect.signature(entry.build).parameters.get("width")
-    if width is None or "width" not in options:
-        return form
-    states = {spec.state_of for spec in form.inputs if spec.state_of}
-
-    def dims(spec: Any) -> Any:
-        is_state = (isinstance(spec, InputSpec) and spec.state_of is not None) or spec.name in states
-        return (
-            replace(spec, dims=tuple(options["width"] if d == width.default else d for d in spec.dims))
-            if is_state
-            else spec
-        )
-
-    return replace(form, inputs=tuple(map(dims, form.inputs)), outputs=tuple(map(dims, form.outputs)))

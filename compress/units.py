@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.lifted import MAIN, Lifted, attribute, device_of, evaluating, tensors
-from models.records import InputSpec, Model, OutputSpec, sizes_of
+from export.forms import MAIN, own_names, parts
+from export.lifted import Lifted, attribute, device_of, evaluating, tensors
+from models.records import Form, InputSpec, Model, OutputSpec, sizes_of
 
-from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of
+from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of, unify
 from .layer_rules import rule_for
 from .shape_rules import MOVING, item
 from .ties import Call, Dims, Given, Rule, Tied, Ties
@@ -69,16 +70,16 @@ def analyse(model: Model, *, skip: Sequence[str] = ()) -> Ties:
     for name, tensor in (pair for named in tensors_of for pair in named):
         names[id(tensor)] = (*names.get(id(tensor), ()), name)
     ties = Ties(network, names)
-    signatures = {MAIN: (model.inputs, model.outputs), **{n: (f.inputs, f.outputs) for n, f in model.forms.items()}}
+    forms = parts(model)
     ties.seen = _seen(model)
-    for form, (inputs, outputs) in signatures.items():
-        given = iter(inputs)
-        states: dict[str, Dims] = {}
+    border = Border(forms)
+    for form, signature in forms.items():
+        given = iter(signature.inputs)
         for node in network.graphs[form].nodes:
             if node.op == "placeholder":
-                ties.dims[node] = _input(next(given), ties.seen[node], states)
+                ties.dims[node] = border.taken(form, next(given), ties.seen[node])
             elif node.op == "output":
-                _freeze_outputs(ties, node, outputs, states)
+                border.given(form, signature.outputs, Call(ties, node))
             else:
                 ties.dims[node] = _followed(ties, node)
     _skip(ties, skip)
@@ -103,8 +104,8 @@ def _run(model: Model, letters: Mapping[str, int]) -> dict[fx.Node, Any]:
     network, seen = model.network, {}
     assert isinstance(network, Lifted)
     with evaluating(network):
-        for form, inputs in ((MAIN, model.inputs), *((name, f.inputs) for name, f in model.forms.items())):
-            for node, value in network.trace(form, *tensors(inputs, letters, device=device_of(network))):
+        for form, part in parts(model).items():
+            for node, value in network.trace(form, *tensors(part.inputs, letters, device=device_of(network))):
                 seen[node] = _sizes(value)
     return seen
 
@@ -124,26 +125,59 @@ def _sizes(value: Any) -> Any:
     return [_sizes(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _input(spec: InputSpec, shape: Sequence[int], states: dict[str, Dims]) -> Dims:
-    """Dimensions of an input are never cut, but for the width of a state: the network hands it to itself."""
-    why = f"it is an input, '{spec.name}', of the model"
-    dims: Dims = tuple(
-        Axis(n, frozen="" if spec.state_of and not isinstance(d, str) else why)
-        for n, d in zip(shape, spec.dims, strict=True)
-    )
-    if spec.state_of:
-        states[spec.state_of] = dims
-    return dims
+class Border:
+    """Where tensors come into the forms and leave them: what others see is frozen, what is the network's own is tied.
+
+    A state that comes out is the one that goes in at the next step, and what one form hands to another is one thing:
+    index by index they are tied, however many forms name it.
+    """
+
+    def __init__(self, forms: Mapping[str, Model | Form]) -> None:
+        self.own = {form: own_names(forms, form) for form in forms}
+        fed = [spec for form in forms.values() for spec in form.inputs if spec.state_of]
+        self.state = {spec.state_of: spec.name for spec in fed}
+        self.met: dict[str, list[tuple[tuple[int | str, ...], Dims]]] = {}
+
+    def taken(self, form: str, spec: InputSpec, shape: Sequence[int]) -> Dims:
+        """The dimensions of an input."""
+        own = spec.name in self.own[form]
+        why = f"it is an input, '{spec.name}', of {_named(form)}"
+        dims: Dims = tuple(
+            Axis(n, frozen="" if own and not isinstance(d, str) else why) for n, d in zip(shape, spec.dims, strict=True)
+        )
+        self._meet(spec, dims)
+        return dims
+
+    def given(self, form: str, outputs: Sequence[OutputSpec], call: Call) -> None:
+        """Note what a form gives."""
+        for value, spec in zip(call.node.args[0], outputs, strict=True):  # type: ignore[arg-type]
+            dims = call.ties.dims.get(value)  # type: ignore[arg-type]
+            if not isinstance(dims, tuple):
+                continue
+            own = spec.name in self.own[form] and len(dims) == len(spec.dims)
+            for i, dim in enumerate(dims):
+                if not own or isinstance(spec.dims[i], str):
+                    freeze(dim, f"it is an output, '{spec.name}', of {_named(form)}")
+            self._meet(spec, dims)
+
+    def _meet(self, spec: InputSpec | OutputSpec, dims: Dims) -> None:
+        """Tie it to what goes by the same name elsewhere."""
+        if not any(spec.name in own for own in self.own.values()):
+            return
+        met = self.met.setdefault(self.state.get(spec.name, spec.name), [])
+        for others, other in met[:1]:
+            if len(other) != len(dims):
+                for dim in (*other, *dims):
+                    freeze(dim, f"'{spec.name}' has {len(other)} dimensions in one form and {len(dims)} in another")
+                continue
+            for mine, theirs, a, b in zip(dims, other, spec.dims, others, strict=True):
+                if not isinstance(a, str) and not isinstance(b, str):
+                    unify(theirs, mine, f"'{spec.name}' is put together in different ways in two forms")
+        met.append((spec.dims, dims))
 
 
-def _freeze_outputs(ties: Ties, node: fx.Node, outputs: Sequence[OutputSpec], states: Mapping[str, Dims]) -> None:
-    for value, spec in zip(node.args[0], outputs, strict=True):  # type: ignore[arg-type]
-        dims = ties.dims.get(value)  # type: ignore[arg-type]
-        if isinstance(dims, tuple) and spec.name in states:
-            for dim, state in zip(dims, states[spec.name], strict=True):
-                Call(ties, node).tie(dim, state)
-        for dim in dims if isinstance(dims, tuple) and spec.name not in states else ():
-            freeze(dim, f"it is an output, '{spec.name}', of the model")
+def _named(form: str) -> str:
+    return "the model" if form == MAIN else f"form '{form}'"
 
 
 def _followed(ties: Ties, node: fx.Node) -> Given:

@@ -96,10 +96,14 @@ def _rules(
     """Ways in which a size may follow from the letters that change it, the plainest first."""
     base, value = seen[0]
     if len(changed) > 1:
-        product = _product(base, changed)
+        product, total = _product(base, changed), sum(base[letter] for letter in changed)
         factor = value // product if value % product == 0 else 1
         text = "*".join(changed if factor == 1 else [str(factor), *changed])
-        return [(text, lambda sizes: factor * _product(sizes, changed))]
+        rest = value - total
+        return [
+            (text, lambda sizes: factor * _product(sizes, changed)),
+            ("+".join(sorted(changed)) + (f"{rest:+d}" if rest else ""), lambda s: rest + sum(s[c] for c in changed)),
+        ]
     letter = changed[0]
     sizes, other = next((sizes, size) for sizes, size in seen[1:] if size != value)
     rules: list[tuple[str, Callable[[Mapping[str, int]], int]]] = [(letter, lambda s: s[letter])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -61,7 +61,7 @@ def lift(
     """
     forms = dict(forms or {})
     wanted = {MAIN: Form(inputs=tuple(inputs), outputs=())} | forms
-    sizes = _sizes([spec for form in wanted.values() for spec in form.inputs], sizes or {})
+    sizes = all_sizes(wanted.values(), sizes or {})
     ours = own_copy(module)
     callees = {name: Callee(ours, form.method, form.inputs) for name, form in wanted.items()}
     expected = {name: _reference(callee, sizes) for name, callee in callees.items()}
@@ -80,8 +80,9 @@ def lift(
     )
 
 
-def _sizes(inputs: Sequence[InputSpec], given: Mapping[str, int]) -> dict[str, int]:
-    """At least 2 for every letter: tracing takes a 1 for a size that never changes."""
+def all_sizes(forms: Iterable[Form], given: Mapping[str, int]) -> dict[str, int]:
+    """At least 2 for every letter of the forms' inputs: tracing takes a 1 for a size that never changes."""
+    inputs = [spec for form in forms for spec in form.inputs]
     default = {letter: 16 if position else 2 for position, letter in enumerate(letters_of(inputs))}
     return {letter: max(2, given.get(letter, size)) for letter, size in default.items()}
 

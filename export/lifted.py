@@ -26,12 +26,13 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_arg
 
+from export.forms import MAIN
 from export.letters import as_dims, variations
 from export.operations import makes_a_tensor
 from models.errors import LiftError
 from models.records import Form, InputSpec, example
 
-MAIN = "main"
+__all__ = ["MAIN", "Lifted", "annotate", "attribute", "device_of", "evaluating", "outputs_of", "tensors"]
 
 
 class Lifted(nn.Module):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from export.session import runner_for
-from export.stream import stream
+from export.stream import growing, stream
 from models.errors import DataError, VerificationError
 from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, example, sizes_of
 
@@ -46,7 +46,13 @@ class Parity:
 
 
 def parity(
-    a: Runner, b: Runner, batches: Iterable[Arrays], *, inputs: Sequence[InputSpec] = (), steps: int = 1
+    a: Runner,
+    b: Runner,
+    batches: Iterable[Arrays],
+    *,
+    inputs: Sequence[InputSpec] = (),
+    outputs: Sequence[OutputSpec] = (),
+    steps: int = 1,
 ) -> Parity:
     """Run both on the same batches and compare.
 
@@ -55,6 +61,7 @@ def parity(
         b: the candidate.
         batches: named inputs; for a streaming model each batch begins a new sequence.
         inputs: of the model; needed where it has states.
+        outputs: of the model; they tell a state that grows from one that stays.
         steps: how often a streaming model is stepped on each batch, each by its own states.
 
     Raises:
@@ -67,7 +74,7 @@ def parity(
     for batch in batches:
         shapes.append({name: tuple(array.shape) for name, array in batch.items()})
         sequence = [{k: v for k, v in batch.items() if i == 0 or not _is_state(k, inputs)} for i in range(steps)]
-        runs = (stream(r, inputs, sequence) if streaming else iter([r(batch)]) for r in (a, b))
+        runs = (stream(r, inputs, sequence, outputs) if streaming else iter([r(batch)]) for r in (a, b))
         for reference, candidate in zip(*runs, strict=True):
             seen.add(reference, candidate)
     if not shapes:
@@ -99,9 +106,10 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) ->
     same_signature(reference, candidate)
     found = []
     for form in (None, *reference.forms):
-        specs = reference.inputs if form is None else reference.forms[form].inputs
+        part = reference if form is None else reference.forms[form]
         a, b = (runner_for(model, form=form) for model in (reference, candidate))
-        found.append(parity(a, b, list(batches_for(reference, specs, form is None)), inputs=specs, steps=_STEPS))
+        batches = list(batches_for(reference, form=form))
+        found.append(parity(a, b, batches, inputs=part.inputs, outputs=part.outputs, steps=_STEPS))
         result = found[-1]
         if not result.sqnr_db >= floor_db:
             where = "" if form is None else f", form {form!r}"
@@ -131,19 +139,21 @@ def same_signature(reference: Model, candidate: Model) -> None:
             _same_specs(f"{where}{kind}", getattr(a, kind), getattr(b, kind))
 
 
-def batches_for(model: Model, inputs: Sequence[InputSpec], use_sample: bool = True) -> Iterator[dict[str, _Array]]:
-    """What to compare a model on: its sample where it has one, else random arrays of several sizes.
+def batches_for(model: Model, *, form: str | None = None) -> Iterator[dict[str, _Array]]:
+    """What to compare a form on: the model's sample where it has one, else random arrays of several sizes.
 
     The first letter of a model is taken to be the batch (1, 2, 3 and 5); the others are as usual, doubled, halved and
-    a little longer. Sizes that the model itself does not take are left out.
+    a little longer. A state that grows is empty at first. Sizes that the model itself does not take are left out.
     """
-    if use_sample and model.sample is not None and set(model.sample) >= {s.name for s in inputs if not s.state_of}:
-        yield {name: np.asarray(model.sample[name]) for name in (s.name for s in inputs) if name in model.sample}
+    part = model if form is None else model.forms[form]
+    fed = [spec for spec in part.inputs if spec.state_of is None]
+    if form is None and model.sample is not None and set(model.sample) >= {spec.name for spec in fed}:
+        yield {s.name: np.asarray(model.sample[s.name]) for s in part.inputs if s.name in model.sample}
         return
-    form = next((name for name, form in model.forms.items() if form.inputs == tuple(inputs)), None)
-    runner = runner_for(model, form=form if tuple(inputs) != model.inputs else None)
+    runner = runner_for(model, form=form)
+    empty = dict.fromkeys(growing(part.inputs, part.outputs), 0)
     for i, sizes in enumerate(trial_sizes(model)):
-        batch = example(inputs, sizes, seed=i)
+        batch = example(part.inputs, {**sizes, **empty} if i == 0 else sizes, seed=i)
         if i and not _takes(runner, batch):
             continue
         yield batch

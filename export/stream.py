@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import DataError
-from models.records import Arrays, InputSpec, Runner
+from models.records import Arrays, InputSpec, OutputSpec, Runner
 
 
 def check_arrays(inputs: Iterable[InputSpec], arrays: Arrays, who: str = "") -> None:
@@ -43,29 +43,40 @@ def check_arrays(inputs: Iterable[InputSpec], arrays: Arrays, who: str = "") -> 
             raise DataError(f"{model} takes no input {name!r}; it takes {', '.join(repr(s.name) for s in inputs)}.")
 
 
-def stream(runner: Runner, inputs: Iterable[InputSpec], batches: Iterable[Arrays]) -> Iterator[Arrays]:
+def stream(
+    runner: Runner, inputs: Iterable[InputSpec], batches: Iterable[Arrays], outputs: Iterable[OutputSpec] = ()
+) -> Iterator[Arrays]:
     """Step a streaming model over a sequence: each step's outputs feed the states that name them.
 
     A batch may leave the states out; one that holds a state sets it (so a new sequence begins with it). Before the
-    first step a state is its initial value, with the batch's size for each letter. A model without states is run
-    batch by batch.
+    first step a state is what `initial_state` says. A model without states is run batch by batch.
     """
-    inputs = tuple(inputs)
+    inputs, given = tuple(inputs), tuple(outputs)
     state: dict[str, np.ndarray[Any, Any]] = {}
     for batch in batches:
         state = {
-            **(state or initial_state(inputs, batch)),
+            **(state or initial_state(inputs, batch, given)),
             **{s.name: batch[s.name] for s in inputs if _is_fed(s, batch)},
         }
-        outputs = runner({**batch, **state})
-        state = {s.name: np.asarray(outputs[s.state_of]) for s in inputs if s.state_of is not None}
-        yield outputs
+        made = runner({**batch, **state})
+        state = {s.name: np.asarray(made[s.state_of]) for s in inputs if s.state_of is not None}
+        yield made
 
 
-def initial_state(inputs: Iterable[InputSpec], batch: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-    """What each state is before the first step, as large as the batch says; a letter that is not in the batch is 1."""
+def initial_state(
+    inputs: Iterable[InputSpec], batch: Arrays, outputs: Iterable[OutputSpec] = ()
+) -> dict[str, np.ndarray[Any, Any]]:
+    """What each state is before the first step: its initial value, as large as the batch says.
+
+    A length that grows (see `growing`) is 0: nothing is remembered yet. Any other letter that is not in the batch is 1.
+
+    Args:
+        inputs: of the form.
+        batch: named arrays of the first step.
+        outputs: of the form, where they are known.
+    """
     inputs = tuple(inputs)
-    sizes = {
+    sizes = dict.fromkeys(growing(inputs, outputs), 0) | {
         dim: size
         for spec in inputs
         if spec.name in batch
@@ -77,6 +88,25 @@ def initial_state(inputs: Iterable[InputSpec], batch: Arrays) -> dict[str, np.nd
         for spec in inputs
         if spec.state_of is not None
     }
+
+
+def growing(inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec] = ()) -> frozenset[str]:
+    """The letters of lengths that grow step by step, as those of a cache of keys and values do.
+
+    Such a letter is found in states alone, and is not their first, which is the batch. Where the outputs are known, the
+    state comes out with another length than it went in with.
+    """
+    inputs, given = tuple(inputs), {spec.name: spec.dims for spec in outputs}
+    plain = {d for spec in inputs if spec.state_of is None for d in spec.dims}
+    found = set()
+    for spec in inputs:
+        if spec.state_of is None:
+            continue
+        after = given.get(spec.state_of, (None,) * len(spec.dims))
+        for position, (before, now) in enumerate(zip(spec.dims, after, strict=False)):
+            if position and isinstance(before, str) and before not in plain and now != before:
+                found.add(before)
+    return frozenset(found)
 
 
 def _is_fed(spec: InputSpec, batch: Arrays) -> bool:

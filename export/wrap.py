@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from export.form_widths import at_own_widths
+from export.forms import MAIN
 from export.inputs import parse_input
-from export.lift import lift
-from export.lifted import MAIN, Lifted, outputs_of
+from export.lift import all_sizes, lift
+from export.lifted import Lifted, outputs_of
 from models import WEIGHTS, records
 from models.errors import ModelFileError, UsageError
 from models.records import Arrays, Dims, Entry, Form, InputSpec, OutputSpec, Preprocess
@@ -128,11 +130,19 @@ def from_entry(entry: Entry, *, weights: bool = True, tiny: bool = False) -> rec
     module = entry.tiny() if tiny else entry.build()
     if weights and not tiny:
         _load_weights(entry, module)
-    forms = _narrowed(entry, module) if tiny else dict(entry.forms)
+    return of_entry(entry, module)
+
+
+def of_entry(entry: Entry, module: nn.Module) -> Model:
+    """A module that the entry's builder made, of any width, lifted as what the entry says it is."""
+    forms = {MAIN: Form(inputs=entry.inputs, outputs=entry.outputs), **entry.forms}
+    if entry.forms or any(spec.state_of for spec in entry.inputs):
+        forms = at_own_widths(module, forms, all_sizes(forms.values(), entry.typical))
+    main = forms.pop(MAIN)
     return Model(
         module,
-        inputs=entry.inputs,
-        outputs=entry.outputs,
+        inputs=main.inputs,
+        outputs=main.outputs,
         labels=entry.labels,
         preprocess=entry.preprocess,
         forms=forms,
@@ -143,7 +153,7 @@ def from_entry(entry: Entry, *, weights: bool = True, tiny: bool = False) -> rec
 
 
 def _load_weights(entry: Entry, module: nn.Module) -> None:
-    from safetensors.torch import load_file
+    from safetensors.torch import load_model
 
     file = WEIGHTS / f"{entry.name}.safetensors"
     if not file.is_file():
@@ -152,34 +162,7 @@ def _load_weights(entry: Entry, module: nn.Module) -> None:
             f"the package again, or train it: compress train {entry.name}"
         )
     try:
-        stored = load_file(file)  # perhaps in half precision: copied into the module's own type
-        module.load_state_dict(stored)
+        load_model(module, file)  # perhaps in half precision: copied into the module's own type
     except Exception as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ModelFileError(f"{entry.name}: its trained weights, {file.name}, cannot be used: {reason}") from error
-
-
-def _narrowed(entry: Entry, tiny: nn.Module) -> dict[str, Form]:
-    """The forms as wide as the tiny network inside, found by holding its weights beside the full ones.
-
-    What the main form takes and gives has the same size in both; states, and what one form hands to another, have not.
-    """
-    if not entry.forms:
-        return {}
-    small = tiny.state_dict()
-    width: dict[int, int] = {}
-    for name, full in entry.build().state_dict().items():
-        if name in small and full.dim() == small[name].dim():
-            width |= dict(zip(full.shape, small[name].shape, strict=True))
-
-    fixed = {spec.name for spec in (*entry.inputs, *entry.outputs)}
-
-    def narrow(spec: Any) -> Any:
-        if spec.name in fixed:
-            return spec
-        return replace(spec, dims=tuple(width.get(d, d) if isinstance(d, int) else d for d in spec.dims))
-
-    return {
-        name: replace(form, inputs=tuple(map(narrow, form.inputs)), outputs=tuple(map(narrow, form.outputs)))
-        for name, form in entry.forms.items()
-    }

@@ -48,8 +48,9 @@ def killed(network, ties, keep):
                     named[tied.names[0]].index_fill_(position, cut_out, 0)
     for edit in ties.edits:
         if isinstance(edit, Attribute) and edit.name == "normalized_shape":
-            mask = keep_mask(Product(edit.dims), keep)
-            dead.set_submodule(edit.layer, MaskedNorm(dead.get_submodule(edit.layer), mask))
+            mask, norm = keep_mask(Product(edit.dims), keep), dead.get_submodule(edit.layer)
+            if not isinstance(norm, MaskedNorm):  # one that two forms use has an edit of each
+                dead.set_submodule(edit.layer, MaskedNorm(norm, mask))
     return dead
 
 

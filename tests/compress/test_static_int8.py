@@ -214,7 +214,7 @@ def test_an_old_opset_is_raised_to_where_pairs_have_channels():
 
 def test_runtime_operators_are_the_same_network_in_fewer_bytes():
     model = fold(residual_net())
-    maker = Maker(model, scheme_for(find_device("any")), calibrate(model, data(model)))
+    maker = Maker(model, scheme_for(find_device("any")), calibrate(model, data(model))[0])
     pairs, operators = maker.static(), maker.static(operators=True)
     assert len(to_bytes(operators.model)) < len(to_bytes(pairs.model))
     x = data(model, 1, seed=9)[0]

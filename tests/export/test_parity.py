@@ -79,7 +79,7 @@ def test_a_changed_weight_is_found():
 
 def test_a_sample_is_used_in_place_of_random_inputs():
     sample = {"x": np.full((2, 5, 4), 3.0, np.float32)}
-    batches = list(batches_for(product(sample=sample), (X,)))
+    batches = list(batches_for(product(sample=sample)))
     assert len(batches) == 1
     np.testing.assert_array_equal(batches[0]["x"], sample["x"])
 
