@@ -17,6 +17,7 @@ from models.adding_problem import BASELINE, sums
 NETWORKS = ("rnn-adding", "lstm-adding", "lstm-peephole")
 LENGTHS = (25, 50, 100, 200, 400, 800)
 ROWS = 500
+UNITS = 16  # of 64, that are shown
 _SEED = 9
 
 
@@ -69,17 +70,19 @@ def forgetting(name: str, path: Path) -> None:
 
 
 def gates(name: str, path: Path) -> None:
-    """The cells and two gates of every unit over one sequence, the marks above; units in the order of their bias."""
+    """The cells and two gates of the units whose input gate moves most, over one sequence; the answer above."""
     network, length = trained(name), 200
-    x, target = sums(1, length, np.random.default_rng(_SEED))
+    x, target = sums(ROWS, length, np.random.default_rng(_SEED))
+    row = int((x[..., 0] + 9 * (1 - x[..., 1])).min(1).argmax())  # both marked values are large, so they can be seen
+    x, target = x[row : row + 1], target[row]
     input_gate, forget_gate, cell, answers = _watched(network, torch.from_numpy(x))
-    order = np.argsort(forget_gate.mean(0))
+    order = np.argsort(-input_gate.std(0))[:UNITS]
     figure = Figure(figsize=(9, 6), layout="constrained")
     top, *maps = figure.subplots(4, 1, sharex=True, height_ratios=(1.3, 1, 1, 1))
     top.plot(answers, label="answer, were this the end")
     for step in np.flatnonzero(x[0, :, 1]):
         top.axvline(step, color="grey", linestyle=":")
-        top.annotate(f" {x[0, step, 0]:.2f}", (step, 0.02))
+        top.annotate(f" {x[0, step, 0]:.2f}", (step, 0.05), xycoords=("data", "axes fraction"))
     top.axhline(target.item(), color="C1", linewidth=0.8, label=f"wanted, {target.item():.2f}")
     top.legend(fontsize=8, loc="upper left")
     _map(maps[0], input_gate[:, order], "input gate", 0, 1)
