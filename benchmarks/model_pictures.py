@@ -30,6 +30,9 @@ PICTURES: dict[str, str] = {
     "transformer-char": "pictures_attention:reading_back",
     "autoencoder": "pictures_digits:anomalies",
     "vae": "pictures_digits:generated",
+    "seq2seq": "pictures_translation:thoughts",
+    "seq2seq-attention": "pictures_translation:attention_matrix",
+    "transformer": "pictures_translation:attention_of_heads",
     "lm-char": "pictures_language:surprise",
     "lm-word": "pictures_language:surprise",
     "word2vec-skipgram": "pictures_words:plane",
@@ -37,6 +40,9 @@ PICTURES: dict[str, str] = {
     "rnn-adding": "pictures_memory:forgetting",
     "lstm-adding": "pictures_memory:forgetting",
     "lstm-peephole": "pictures_memory:gates",
+    "seq2seq-dialogue": "pictures_dialogue:by_turn",
+    "hred": "pictures_dialogue:by_turn",
+    "vhred": "pictures_dialogue:code",
 }
 
 

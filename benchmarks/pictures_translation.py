@@ -70,9 +70,18 @@ def thoughts(name: str, path: Path) -> None:
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(x, y, s=18)
-    for line, a, b in zip(THOUGHTS, x, y, strict=True):
-        axes.annotate(line, (a, b), xytext=(4, 4), textcoords="offset points", fontsize=9)
-    axes.margins(0.2)
+    beside, apart, last = np.ptp(x) / 25, np.ptp(y) / 16, -np.inf
+    for i in np.argsort(y):  # from the bottom up, each label above the one before
+        last = max(y[i], last + apart)
+        axes.annotate(
+            THOUGHTS[i],
+            (x[i], y[i]),
+            xytext=(x[i] + beside, last),
+            fontsize=9,
+            va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "shrinkA": 0},
+        )
+    axes.margins(x=0.35, y=0.2)
     axes.set_xlabel("first principal component of h")
     axes.set_ylabel("second")
     figure.savefig(path, dpi=90)

@@ -50,6 +50,7 @@ ZOO: dict[str, tuple[str, str]] = {
         "lm_word",
         "Predicts the next word of an utterance; an LSTM whose output shares the vectors of its input.",
     ),
+    "seq2seq": ("seq2seq", "Translates English into Japanese through one vector; a GRU reads, a GRU writes."),
     "seq2seq-dialogue": (
         "seq2seq_dialogue",
         "Replies to what was said last, and to nothing before it; a GRU reads, a GRU writes.",
@@ -61,6 +62,10 @@ ZOO: dict[str, tuple[str, str]] = {
     "vhred": (
         "vhred",
         "Replies to a dialogue in one of many ways; a random code of the reply is drawn before its words.",
+    ),
+    "seq2seq-attention": (
+        "seq2seq_attention",
+        "Translates English into Japanese with attention; it looks back at each word of the source.",
     ),
     "transformer-char": ("transformer_char", "Predicts the next character of Shakespeare; attention and embeddings."),
     "autoencoder": ("autoencoder", "Draws a handwritten digit again; what it draws badly is an anomaly."),

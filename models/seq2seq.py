@@ -78,7 +78,7 @@ ENTRY = Entry(
     },
     task=task,
     data="enja",
-    golden=Score(value=0.0, low=0.0, high=0.0, n=500, unit="BLEU"),
+    golden=Score(value=19.1808, low=17.4843, high=20.9233, n=500, unit="BLEU"),
     params=1_251_073,
     macs=8_259_072,
     paper="GRU encoder-decoder, Cho et al. 2014 (arXiv:1406.1078), where the thought vector is the decoder's first "

@@ -127,7 +127,7 @@ ENTRY = Entry(
     },
     task=task,
     data="enja",
-    golden=Score(value=0.0, low=0.0, high=0.0, n=500, unit="BLEU"),
+    golden=Score(value=28.4862, low=26.4153, high=30.5798, n=500, unit="BLEU"),
     params=1_275_649,
     macs=8_676_864,
     paper="attention, Luong et al. 2015 (arXiv:1508.04025) sec. 3.1, the general score, without input feeding, so "

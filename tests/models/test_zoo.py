@@ -34,6 +34,8 @@ REQUIRED = {
     "lstm-adding": 0.01,
     "lstm-peephole": 0.01,
     "resnet8": 0.82,
+    "seq2seq": 19.0,  # ours: the issue asks for a stated BLEU
+    "seq2seq-attention": 22.2,  # 3 above it
     "lm-char": 2.4,
     "lm-word": 12.5,
     "transformer-char": 2.5,
@@ -67,7 +69,7 @@ def runner_of(network, entry, form=None):
         return {spec.name: value.numpy() for spec, value in zip(outputs, several(found), strict=True)}
 
     forms = {} if form else {name: runner_of(network, entry, each) for name, each in entry.forms.items()}
-    return Formed(run, forms)
+    return Formed(run, forms, specs)
 
 
 def trained(entry):
@@ -119,7 +121,8 @@ def test_a_network_gives_what_its_entry_says(entry, make):
             assert tuple(value.shape) == tuple(sizes.get(d, d) for d in output.dims), output.name
             assert str(value.dtype) == f"torch.{output.dtype}"
     if make == "tiny":
-        assert sum(p.numel() for p in network.parameters()) < 30_000
+        tables = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}  # as long as the data ask
+        assert sum(p.numel() for p in network.parameters() if id(p) not in tables) < 30_000
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=named)
@@ -216,8 +219,10 @@ def check_golden(entry, score):
     golden = entry.golden
     assert (score.n, score.unit, score.higher_is_better) == (golden.n, golden.unit, golden.higher_is_better)
     # other processors round otherwise, and that may move a row or two in a thousand over the edge
-    assert score.value == pytest.approx(golden.value, abs=2e-3)
-    assert score.low == pytest.approx(golden.low, abs=5e-3) and score.high == pytest.approx(golden.high, abs=5e-3)
+    points = 50 if golden.unit == "BLEU" else 1  # of 100, and a word that is another one changes all those after it
+    assert score.value == pytest.approx(golden.value, abs=2e-3 * points)
+    for mine, theirs in ((score.low, golden.low), (score.high, golden.high)):
+        assert mine == pytest.approx(theirs, abs=5e-3 * points)
     reached = score.value >= REQUIRED[entry.name] if golden.higher_is_better else score.value <= REQUIRED[entry.name]
     assert reached, f"{entry.name}: {score.value:.4f}, and {REQUIRED[entry.name]} is required"
 
