@@ -14,7 +14,7 @@ from models.records import Arrays, FormedRunner
 from models.tasks import Array, NextToken
 from models.vocabulary import BOS, EOS, UNK, detokenized
 
-DIALOGUE = (0, 4)  # the test's row whose context is shown, and how many replies are drawn to it
+DIALOGUE = (56, 3)  # the row of the test whose context is shown, and how many replies are drawn to it
 
 
 @dataclass(frozen=True)
