@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class SequenceBatches:
     def order(self) -> Iterator[Array]:
         """The row numbers of each batch of a walk, so that what was computed can be put back in the rows' order."""
         for group in self._groups(np.arange(self.rows)):
-            by_length = group[np.argsort(self._sizes()[group], kind="stable")]
+            by_length = group[np.argsort(self._sizes[group], kind="stable")]
             yield from self._cut(by_length)
 
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Arrays, Array]]:
@@ -83,10 +84,11 @@ class SequenceBatches:
         for group in self._groups(rng.permutation(self.rows)):
             for start in range(0, len(group), _POOL * self.batch_size):
                 pool = group[start : start + _POOL * self.batch_size]
-                batches += self._cut(pool[np.argsort(self._sizes()[pool], kind="stable")])
+                batches += self._cut(pool[np.argsort(self._sizes[pool], kind="stable")])
         for place in rng.permutation(len(batches)):
             yield self._batch(batches[place], rng, training=True)
 
+    @cached_property
     def _sizes(self) -> Array:
         return np.array([len(row) for row in self.target])
 
