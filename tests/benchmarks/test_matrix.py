@@ -78,10 +78,11 @@ def test_a_misspelt_model_is_named(capsys):
     assert "no model named 'autoencodr'" in capsys.readouterr().err
 
 
-def test_every_cell_of_the_committed_matrix_is_filled():
+def test_the_committed_page_is_that_of_the_committed_document():
     document = json.loads(matrix.RESULT.read_text(encoding="utf-8"))
-    assert matrix.RESULT.with_suffix(".md").read_text(encoding="utf-8") == page(document, ZOO, matrix.COLUMNS)
+    text = matrix.RESULT.with_suffix(".md").read_text(encoding="utf-8")
+    assert text == page(document, ZOO, matrix.COLUMNS)
     for name in ZOO:
-        for column in matrix.COLUMNS:
-            found = document["models"][name]["cells"][column]
-            assert found.get("refused") or found["bytes"], (name, column)
+        cells = document["models"].get(name, {"cells": {}})["cells"]
+        assert all(found.get("refused") or found["bytes"] > 0 for found in cells.values()), name
+        assert f"| `{name}` |" in text or name in text.rpartition("Not measured yet:")[2]
