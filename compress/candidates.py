@@ -17,8 +17,9 @@ from compress.origins import Ids, origins, ranges_by_origin, ranges_by_reader, r
 from compress.placement import STATIC, Placement, place
 from compress.schemes import Scheme
 from compress.static_int8 import as_operators, write_qdq
+from compress.turned import shared_again, written_out
 from compress.weights_only import write_weights
-from export.forms import MAIN
+from export.forms import MAIN, parts
 from export.naming import layer_of
 from export.opset import in_opset
 from export.prepare import fold, opset_of
@@ -67,16 +68,19 @@ class Maker:
         Raises:
             CompressError: the graph is older than opset 13; `raised` makes it newer.
         """
-        graphs = {MAIN: self.model.onnx, **{name: form.network for name, form in self.model.forms.items()}}
+        graphs = {form: part.network.clone() for form, part in parts(self.model).items()}  # type: ignore[union-attr]
         for network in graphs.values():
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
+            written_out(network)
         floats = self._floats(graphs)
 
         def edit(form: str, network: ir.Model) -> Edited:
+            turned = written_out(network)
             placement, seen = self._placed(form, network, floats[form])
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in placement.layers]
             write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
+            shared_again(network, turned)
             if operators and placement.layers:
                 network = as_operators(network)
             return self._finished(network, changed, placement.refused, store_rest)
@@ -87,7 +91,9 @@ class Maker:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
 
         def edit(_: str, network: ir.Model) -> Edited:
+            turned = written_out(network)
             changed, refused = write_dynamic(network, self.scheme, skip=self.skip, per_channel=per_channel)
+            shared_again(network, turned)
             return self._finished(network, changed, refused, store_rest)
 
         return self._made("dynamic", edit)
@@ -227,6 +233,7 @@ def calibrate(
     """Ranges of the tensors that static int8 may round, or of all that is computed: in the main graph, in each form."""
 
     def names_in(network: ir.Model) -> list[str]:
+        written_out(network := network.clone())
         placement = place(network, skip=skip)
         names = [placement.root(value).name or "" for value in placement.rounded]
         if everything:

@@ -142,8 +142,8 @@ def survives_its_own_file(case: Case) -> None:
 
 
 def survives_export(case: Case) -> None:
-    """ONNX Runtime gives what torch gives, for every form."""
-    if not case.outcome.model.is_onnx:
+    """ONNX Runtime gives what torch gives, for every form of a network that the pass has not given back as it was."""
+    if not case.outcome.model.is_onnx and case.outcome.model.network is not case.model.network:
         _expect_agreement(case, "survives_export", case.outcome.model, to_onnx(case.outcome.model), SAME_DB)
 
 

@@ -15,6 +15,7 @@ from compress.calibration import Range
 from compress.candidates import Candidate
 from compress.onnx_weights import weights_of
 from compress.placement import Placement, place
+from compress.turned import written_out
 from export.session import onnx_runner, stream
 from models.records import Arrays, Model, OutputSpec
 
@@ -34,7 +35,8 @@ def layer_rows(
         unseen: data to compare on; the noise of a layer is that of its output in the finished network, so it holds
             what the layers before it have added. Empty: no noise is told.
     """
-    network: Any = prepared.network
+    network = prepared.onnx.clone()
+    written_out(network)
     words = {note.layer: (_decision(note.text), note.text) for note in (*made.skipped, *made.changed)}
     placement = place(network)
     results = {node.name: _result(placement, node) for node in network.graph if weights_of(node)}

@@ -10,6 +10,7 @@ from compress.recovery import blend
 from compress.teaching import Lesson, class_axis, divergence, plan_lessons, taught
 from models.errors import TrainingError
 from models.records import InputSpec, Model, OutputSpec
+from models.tasks import IGNORED
 from tests.compress.small_tasks import DIGIT, IDS, Plain
 
 LABELS = tuple("0123456789")
@@ -164,3 +165,31 @@ def test_several_outputs_add_up():
     lessons = [Lesson(output="a", kind="logits"), Lesson(output="b", kind="values")]
     expected = divergence(outputs["a"], answers["a"], temperature=2.0) + F.mse_loss(outputs["b"], answers["b"])
     torch.testing.assert_close(taught(lessons, outputs, answers, 2.0), expected)
+
+
+def test_nothing_is_learned_where_the_target_is_ignored():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 5, 7, generator=generator) for _ in range(2))
+    target = torch.randint(0, 7, (2, 5), generator=generator)
+    target[0, 3:] = target[1, 1:] = IGNORED
+    counted = target != IGNORED
+    lesson = Lesson(output="logits", kind="logits", axis=2)
+    alone = divergence(student[counted], teacher[counted], temperature=2.0)
+    torch.testing.assert_close(lesson.loss(student, teacher, 2.0, target), alone)
+    changed = torch.where(counted[..., None], student, 100.0)
+    torch.testing.assert_close(lesson.loss(changed, teacher, 2.0, target), alone)
+    values = Lesson(output="states", kind="values")
+    expected = (student[counted] - teacher[counted]).square().mean()
+    torch.testing.assert_close(values.loss(student, teacher, 2.0, target), expected)
+    whole = values.loss(student[:, 0], teacher[:, 0], 2.0, target)  # one vector a row is no padding
+    torch.testing.assert_close(whole, (student[:, 0] - teacher[:, 0]).square().mean())
+    assert lesson.loss(student, teacher, 2.0) == divergence(student, teacher, temperature=2.0)
+
+
+def test_classes_in_the_middle_are_masked_too():
+    student, teacher = torch.randn(2, 7, 5), torch.randn(2, 7, 5)
+    target = torch.zeros(2, 5, dtype=torch.int64)
+    target[:, 2:] = IGNORED
+    lesson = Lesson(output="logits", kind="logits", axis=1)
+    alone = divergence(student[:, :, :2], teacher[:, :, :2], temperature=3.0, axis=1)
+    torch.testing.assert_close(lesson.loss(student, teacher, 3.0, target), alone)
