@@ -32,7 +32,8 @@ class BagOfWords(nn.Module):
         real = (context != PAD).to(vectors.dtype).unsqueeze(1)  # (N, 1, C)
         mean = real @ vectors / real.sum(2, keepdim=True).clamp(min=1.0)  # (N, 1, width)
         # (N, 1, width) @ (N, width, K)
-        return (mean @ self.centre(words).transpose(1, 2)).squeeze(1)
+        scores: torch.Tensor = mean @ self.centre(words).transpose(1, 2)
+        return scores.squeeze(1)
 
     def vector(self, word: torch.Tensor) -> torch.Tensor:
         """(N,) words -> (N, width) vectors."""

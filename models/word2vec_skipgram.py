@@ -27,7 +27,7 @@ class SkipGram(nn.Module):
     def forward(self, centre: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """Scores of the words, (N, K); the probability of word against noise is their sigmoid."""
         # (N, 1, width) @ (N, width, K)
-        scores = self.word(centre).unsqueeze(1) @ self.neighbour(words).transpose(1, 2)
+        scores: torch.Tensor = self.word(centre).unsqueeze(1) @ self.neighbour(words).transpose(1, 2)
         return scores.squeeze(1)
 
     def vector(self, word: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,8 @@ def keep_probability(counts: Array, threshold: float) -> Array:
     """How probable it is that an occurrence is kept: sqrt(threshold / share of the text), at most 1."""
     share = counts / counts.sum()
     with np.errstate(divide="ignore"):
-        return np.minimum(1.0, np.sqrt(threshold / share))
+        kept: Array = np.minimum(1.0, np.sqrt(threshold / share))
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
