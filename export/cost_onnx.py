@@ -165,7 +165,7 @@ def is_weight(value: ir.Value, user: ir.Node, place: int) -> bool:
 def macs_of(node: ir.Node, seen: Mapping[str, _Array]) -> int:
     """Multiply-adds of one node by the shapes that were seen; 0 for operators that do not multiply matrices."""
     count = _COUNTS.get(node.op_type)
-    if count is None or not node.outputs[0].name:
+    if count is None or not any(output.name for output in node.outputs):
         return 0
     given = _outputs(node, seen)
     if not given:

@@ -67,6 +67,10 @@ ZOO: dict[str, tuple[str, str]] = {
         "seq2seq_attention",
         "Translates English into Japanese with attention; it looks back at each word of the source.",
     ),
+    "transformer": (
+        "transformer",
+        "Translates English into Japanese by attention alone; encoder and decoder.",
+    ),
     "transformer-char": ("transformer_char", "Predicts the next character of Shakespeare; attention and embeddings."),
     "autoencoder": ("autoencoder", "Draws a handwritten digit again; what it draws badly is an anomaly."),
     "vae": ("vae", "Draws handwritten digits, old ones again and new ones from noise, through a normal code."),

@@ -74,6 +74,19 @@ def test_tied_weights_count_once():
     assert cost(onnx_model).parameters == cost(model).parameters
 
 
+def test_a_recurrent_layer_is_counted_where_only_its_last_state_is_used():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(5, 6, batch_first=True)
+
+        def forward(self, x):
+            return self.gru(x)[1].squeeze(0)
+
+    model = model_of(Last(), spec("N", "T", 5))
+    assert cost(to_onnx(model)).macs == cost(model).macs == 16 * 3 * 6 * (5 + 6)
+
+
 def test_the_peak_is_where_the_most_is_alive():
     """x (10) -> a (100) -> b (20); c = a + b needs all three at once, a reshape of c nothing more."""
     steps = [Step([("a", 100)], ["x"]), Step([("b", 20)], ["a"]), Step([("c", 100)], ["a", "b"])]
