@@ -28,7 +28,7 @@ from models import find
 from models.dialogues import dialogues
 from models.intervals import bootstrap, paired_difference
 from models.latent_text import divergences
-from models.records import Runner, Score
+from models.records import Arrays, Runner, Score
 from models.replies import EVERY
 from models.tasks import Array, NextToken
 
@@ -96,6 +96,16 @@ def told_by_code(task: NextToken, runner: Runner) -> list[float]:
     return [float(nats) for nats in found.mean(0)]
 
 
+def foretold(speaker: Speaker) -> float:
+    """Perplexity of the test's words where the code is drawn from the prior, which does not know them."""
+
+    def run(arrays: Arrays) -> Arrays:
+        given = speaker.listen(arrays["context"], np.random.default_rng(len(arrays["context"])))
+        return speaker.runner.forms["step"]({"target": arrays["target"], **given})
+
+    return NextToken.score(speaker.task, run).value
+
+
 def measure() -> dict[str, Any]:
     """Everything that the document holds of the models."""
     document: dict[str, Any] = {"scores": {}, "by_turn": {}, "differences": {}, "variety": {}, "dialogue": {}}
@@ -119,6 +129,7 @@ def measure() -> dict[str, Any]:
                 "kl_nats_per_reply": task.divergence(samples),
                 "kl_nats_per_number": told_by_code(task, speaker.runner),
                 "perplexity_without_kl": task.statistic(nll),
+                "perplexity_by_the_prior": foretold(speaker),
             }
         document["dialogue"] |= (speaker.heard() if name == "hred" else {}) | {name: speaker.say()}
     plain = find("hred").task()

@@ -33,7 +33,7 @@ def by_turn(name: str, path: Path) -> None:
     right.set_xticks(range(1, TURNS + 2), [*map(str, range(1, TURNS + 1)), f"{TURNS + 1}+"])
     right.set_xlabel("reply of the dialogue")
     right.set_ylabel("perplexity per word")
-    right.set_ylim(bottom=0)
+    right.set_ylim(6, 16)
     right.legend(fontsize=8)
     figure.savefig(path, dpi=80)
 
@@ -83,7 +83,7 @@ def _architecture(axes: Axes, utterances: int) -> None:
     start = (0.2 + 2.3 * utterances - 0.5, 3.7) if many else (2.6, 1.9)
     _box(axes, 7.6, 2.6, 2.2, 0.8, "reply GRU", "#cdebd6")
     _arrow(axes, (start[0] + 0.02, start[1]), (7.55, 3.0))
-    axes.text(7.0 if many else 5.0, 3.75 if many else 2.75, "$h_0$, $u$", ha="center", fontsize=9)
+    axes.text(7.0 if many else 5.0, 3.75 if many else 2.75, "$h_0$, $\\tau$", ha="center", fontsize=9)
     for word in range(3):
         _box(axes, 7.75 + 0.7 * word, 4.3, 0.5, 0.5, "", "#dddddd")
         _arrow(axes, (8.0 + 0.7 * word, 3.45), (8.0 + 0.7 * word, 4.25))

@@ -45,7 +45,7 @@ class Speaker:
             surest: greedily.
         """
         decoder = Decoder(step=without(self.runner.forms["step"], UNK), begin=BOS, end=EOS, longest=LONGEST)
-        given = self._listen(inputs["context"], rng)
+        given = self.listen(inputs["context"], rng)
         tokens = decoder.greedy(given) if surest else decoder.sampled(given, rng)
         return [row[: np.argmax(np.append(row, EOS) == EOS)].tolist() for row in tokens]
 
@@ -69,7 +69,8 @@ class Speaker:
 
         return {"surest": text(True), "by_chance": [text(False) for _ in range(DIALOGUE[1])]}
 
-    def _listen(self, context: Array, rng: np.random.Generator) -> dict[str, Array]:
+    def listen(self, context: Array, rng: np.random.Generator) -> dict[str, Array]:
+        """What the step is given after a context, the code drawn from the prior where there is one."""
         forms = self.runner.forms
         if "encode" in forms:
             return dict(forms["encode"]({"context": context}))

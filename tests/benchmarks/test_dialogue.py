@@ -95,4 +95,6 @@ def test_knowing_the_turns_before_helps_and_the_code_is_used(committed):
     assert committed["differences"]["vhred - hred, distinct_2"]["low"] > 0
     code = committed["code"]
     assert code["kl_nats_per_reply"] > 1 and sum(code["kl_nats_per_number"]) == pytest.approx(code["kl_nats_per_reply"])
+    # what the posterior's code tells of the words is worth something, and the divergence is its price
+    assert code["perplexity_without_kl"] < code["perplexity_by_the_prior"]
     assert code["perplexity_without_kl"] < committed["scores"]["vhred"]["value"]
