@@ -213,6 +213,8 @@ def _keep_alike(ties: Ties) -> None:
     """Where layers keep the same number of units, one that cannot be cut, or not as a whole, keeps all."""
     for dims in ties.alike:
         whole = [resolve(dim) for dim in dims]
+        if all(dim == whole[0] for dim in whole):
+            continue  # the same indices, however they are put together
         reasons = [axis.frozen for dim in whole for axis in axes_of(dim) if axis.frozen]
         if not reasons and not all(isinstance(dim, Axis) for dim in whole):
             reasons = ["layers of one size are put together in different ways"]

@@ -281,6 +281,21 @@ class LastState(nn.Module):
         return self.head(torch.cat([last[-2], last[-1]], 1))
 
 
+class BothEnds(nn.Module):
+    """A GRU that begins with what both directions of another one hold at their ends, side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.reader = nn.GRU(10, 8, bidirectional=True, batch_first=True)
+        self.writer = nn.GRU(10, 16, batch_first=True)
+        self.head = nn.Linear(32, 4)
+
+    def forward(self, x):
+        memory, ends = self.reader(x)
+        said, _ = self.writer(x, ends.transpose(0, 1).flatten(1).unsqueeze(0))
+        return self.head(torch.cat([memory, said], -1))
+
+
 class PeepholeLoop(nn.Module):
     """An LSTM written by hand, whose gates see the cell."""
 
@@ -556,6 +571,7 @@ NETWORKS = [
     Network("wavenet", Wavenet, FRAMES),
     Network("conv-recurrent", ConvRecurrent, IMAGE),
     Network("last-state", LastState, WORDS),
+    Network("both-ends", BothEnds, FRAMES),
     Network("peephole", PeepholeLoop, (spec("x", "N", 4, 10),)),
     Network("own-layers", OwnLayers, WORDS),
     Network(

@@ -23,7 +23,7 @@ from models.records import Model, example, sizes_of
 # a pass that needs settings to do anything on a model at hand, or that would train for long
 SETTINGS: dict[str, list[dict[str, object]]] = {
     "quantize": [{"mode": mode} for mode in ("static", "dynamic", "weights", "fp16")],
-    "separate": [{"min_channels": 2, "recover": 24}],
+    "separate": [{"min_channels": 2, "recover": 60}],
     "prune": [{"ratio": 0.25, "recover": 24}, {"ratio": 0.25, "kind": "weights", "recover": 24}],
     "distill": [{"width": 0.75, "steps": 48}],
 }
