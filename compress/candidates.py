@@ -19,7 +19,7 @@ from compress.schemes import Scheme
 from compress.static_int8 import as_operators, write_qdq
 from compress.turned import shared_again, written_out
 from compress.weights_only import write_weights
-from export.forms import MAIN, parts
+from export.forms import MAIN
 from export.naming import layer_of
 from export.opset import in_opset
 from export.prepare import fold, opset_of
@@ -68,7 +68,8 @@ class Maker:
         Raises:
             CompressError: the graph is older than opset 13; `raised` makes it newer.
         """
-        graphs = {form: part.network.clone() for form, part in parts(self.model).items()}  # type: ignore[union-attr]
+        further = {name: form.network.clone() for name, form in self.model.forms.items()}
+        graphs: dict[str, ir.Model] = {MAIN: self.model.onnx.clone(), **further}
         for network in graphs.values():
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")

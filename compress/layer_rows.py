@@ -35,7 +35,7 @@ def layer_rows(
         unseen: data to compare on; the noise of a layer is that of its output in the finished network, so it holds
             what the layers before it have added. Empty: no noise is told.
     """
-    network = prepared.onnx.clone()
+    network: Any = prepared.onnx.clone()
     written_out(network)
     words = {note.layer: (_decision(note.text), note.text) for note in (*made.skipped, *made.changed)}
     placement = place(network)
