@@ -38,7 +38,7 @@ TURNS = 9  # replies of a dialogue that are looked at one by one; the later ones
 REPLIES, DRAWS = 1000, 10
 
 
-def in_order(task: NextToken, score: Score) -> Array:
+def in_order(task: Any, score: Score) -> Array:
     """The samples of a test score, a row a reply in the order of the test's rows, however the model's batches lie."""
     assert score.samples is not None
     found = np.empty_like(score.samples)
@@ -101,7 +101,8 @@ def foretold(speaker: Speaker) -> float:
 
     def run(arrays: Arrays) -> Arrays:
         given = speaker.listen(arrays["context"], np.random.default_rng(len(arrays["context"])))
-        return speaker.runner.forms["step"]({"target": arrays["target"], **given})
+        found: Arrays = speaker.runner.forms["step"]({"target": arrays["target"], **given})
+        return found
 
     return NextToken.score(speaker.task, run).value
 
@@ -113,8 +114,9 @@ def measure() -> dict[str, Any]:
     varieties: dict[str, dict[str, list[float]]] = {}
     for name in MODELS:
         entry = find(name)
-        speaker = Speaker(entry.task(batch_size=250), runner_for(from_entry(entry)))
-        task, score = speaker.task, speaker.task.score(speaker.runner)
+        task: Any = entry.task(batch_size=250)
+        speaker = Speaker(task, runner_for(from_entry(entry)))
+        score: Score = task.score(speaker.runner)
         samples = in_order(task, score)
         scores[name] = Score(
             value=score.value, low=score.low, high=score.high, n=score.n, unit=score.unit, samples=samples[:, :2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from benchmarks.completions import without
 from export.stream import initial_state
 from models.decoding import Decoder
 from models.dialogues import LONGEST, vocabulary
-from models.records import Arrays, FormedRunner
+from models.records import Arrays
 from models.tasks import Array, NextToken
 from models.vocabulary import BOS, EOS, UNK, detokenized
 
@@ -23,11 +24,11 @@ class Speaker:
 
     Args:
         task: as its entry makes it.
-        runner: of its main form, with the further ones.
+        runner: a `FormedRunner` of its main form.
     """
 
     task: NextToken
-    runner: FormedRunner
+    runner: Any
 
     @property
     def has_code(self) -> bool:
@@ -84,6 +85,7 @@ class Speaker:
 
     def _shown(self) -> tuple[Arrays, Array]:
         """The row of the test that is shown, alone and without padding."""
-        test, row = self.task.test, DIALOGUE[0]
+        test: Any = self.task.test
+        row = DIALOGUE[0]
         context = test.inputs["context"][row]
         return {"context": context[None]}, test.target[row][None]

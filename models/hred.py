@@ -54,10 +54,11 @@ class Replier(nn.Module):
     def read(self, utterance: torch.Tensor) -> torch.Tensor:
         """(N, L) words -> (N, width), the state after the last of them that is no padding."""
         words, real = self.dropout(self.word(utterance)), utterance.ne(PAD)
-        if self.training:  # utterances of all lengths lie in one batch, and packed it takes a third of the time
+        if self.training:  # utterances of all lengths lie in one batch, and packed, a step takes 0.6 of the time
             packed = pack_padded_sequence(words, real.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
             _, h = self.encoder(packed)
-            return h.squeeze(0) * real[:, :1]
+            read: torch.Tensor = h.squeeze(0) * real[:, :1]
+            return read
         return last(self.encoder(words)[0], real)
 
     def begin(self, heard: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -59,8 +59,8 @@ class LatentNextToken(NextToken):
 
         logits, *mine = self._parts(outputs)
         wanted, *theirs = self._parts(answers)
-        flat = [one.flatten(0, 1).log_softmax(-1) for one in (logits, wanted)]
-        words = F.kl_div(*flat, reduction="batchmean", log_target=True)
+        said, meant = (one.flatten(0, 1).log_softmax(-1) for one in (logits, wanted))
+        words = F.kl_div(said, meant, reduction="batchmean", log_target=True)
         codes = sum(_divergence(*mine[i : i + 2], *theirs[i : i + 2]).sum(1).mean() for i in (0, 2))
         total: torch.Tensor = words + codes / logits.shape[1]
         return total

@@ -55,7 +55,8 @@ class Vhred(Hred):
 
     def ponder(self, heard: torch.Tensor) -> torch.Tensor:
         """(N, width) -> (N, width)."""
-        return self.think(heard).tanh()
+        thought: torch.Tensor = self.think(heard)
+        return thought.tanh()
 
     def prior(self, thought: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance of the code before the reply is known."""
