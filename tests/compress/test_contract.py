@@ -24,8 +24,8 @@ from models.records import Model, example, sizes_of
 SETTINGS: dict[str, list[dict[str, object]]] = {
     "quantize": [{"mode": mode} for mode in ("static", "dynamic", "weights", "fp16")],
     "separate": [{"min_channels": 2, "recover": 60}],
-    "prune": [{"ratio": 0.25, "recover": 24}, {"ratio": 0.25, "kind": "weights", "recover": 24}],
-    "distill": [{"width": 0.75, "steps": 48}],
+    "prune": [{"ratio": 0.25, "recover": 60}, {"ratio": 0.25, "kind": "weights", "recover": 24}],
+    "distill": [{"width": 0.75, "steps": 150}],
 }
 STEPS: list[Pass] = [find_pass(name)(**given) for name in compress.PASSES for given in SETTINGS.get(name, [{}])]
 

@@ -35,8 +35,9 @@ def forward(kind, p, x):
 
 def error(kind, p, x, d):
     """E = the mean over steps of the binary cross-entropy of y_t and the wanted d_t."""
-    _, y = forward(kind, p, x)
-    return float(-(d * np.log(y) + (1 - d) * np.log(1 - y)).mean())
+    h, _ = forward(kind, p, x)
+    v = h[1:] @ p["W_out"].T + p["c"]
+    return float((np.logaddexp(0, v) - d * v).mean())  # of the logits: log(1 - y) has no digits left where y is near 1
 
 
 def backward(kind, p, x, d):
