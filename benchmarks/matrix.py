@@ -27,6 +27,7 @@ from benchmarks.matrix_page import page
 from compress.base import Context, Outcome, Pass
 from compress.console import plain
 from compress.distill import Distill
+from compress.feed import Feed
 from compress.ledger import lost
 from compress.prune import Prune
 from compress.quantize import Quantize
@@ -226,7 +227,9 @@ def training_steps(subject: Subject) -> int:
     A step costs about four passes over the network for each row: forward, twice that backward, and the teacher's.
     """
     training = subject.entry.training
-    batches = len(subject.entry.task(batch_size=training.batch_size).train)  # type: ignore[arg-type]
+    train = subject.entry.task(batch_size=training.batch_size).train
+    names = [spec.name for spec in subject.entry.inputs]
+    batches = Feed(train, names, seed=subject.seed, device="cpu", alone=True).batches_per_epoch()
     share = max(200, int(SHARE * training.epochs * batches))
     budget = int(BUDGET_MACS / (4 * subject.entry.macs * training.batch_size))
     return max(50, min(share, budget))
