@@ -48,6 +48,9 @@ def network_of(name: str) -> Any:
 
 def japanese_font() -> str:
     """A font of this machine with Japanese letters; raises CompressError where there is none."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}  # kept from an earlier run, perhaps
+    for file in set(font_manager.findSystemFonts()) - known:
+        font_manager.fontManager.addfont(file)
     there = {font.name for font in font_manager.fontManager.ttflist}
     if found := next((font for font in FONTS if font in there), None):
         return found

@@ -34,6 +34,7 @@ RESULT = Path(__file__).parent / "results" / "translation.json"
 MODELS = ("seq2seq", "seq2seq-attention", "transformer")
 LENGTHS = ((4, 6), (7, 8), (9, 10), (11, 16))  # words of the source, both ends included
 BEAM = 4
+TOP = 10
 SHOWN = (3, 17, 42, 108, 256, 404)  # rows of the test, chosen before anything was translated
 
 
@@ -49,10 +50,13 @@ def beamed(task: Translation, runner: Runner, *, width: int = BEAM) -> list[str]
 
 
 def drawn(task: Translation, runner: Runner, row: int, *, seed: int = 0) -> str:
-    """One row's translation, each word drawn by its probability."""
+    """One row's translation, each word drawn by its probability among the TOP most probable.
+
+    Among all it would be nonsense: labels were smoothed, so a tenth of the probability lies on any words at all.
+    """
     source = next(iter(task.test.inputs))
     decoder, given = task.begun(runner, {source: task.test.inputs[source][row][None]})
-    return " ".join(task.words.decode(decoder.sampled(given, np.random.default_rng(seed))[0]))
+    return " ".join(task.words.decode(decoder.sampled(given, np.random.default_rng(seed), top=TOP)[0]))
 
 
 def scored(task: Translation, written: Sequence[str]) -> Score:
