@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decoding import Decoder
+from models.decoding import Decoder, first_states
 
 WORDS, BEGIN, END = 5, 0, 1
 
@@ -120,3 +120,14 @@ def test_a_beam_that_never_ends_gives_the_longest(width):
     table[:, END] = -50.0
     (found,) = decoder(table, 4).beam(start(1), width=width)
     assert len(found) == 4 and END not in found
+
+
+def test_what_a_step_takes_first_is_zero_and_what_was_read_before_is_empty():
+    shapes = {"memory": ("N", "S", 6), "h": ("N", 4), "past": ("N", "P", 6), "as_long": ["N", "S", 2]}
+    found = first_states(shapes, {"memory": np.ones((3, 5, 6), np.float32), "other": np.ones(2)})
+    assert {name: array.shape for name, array in found.items()} == {
+        "h": (3, 4),
+        "past": (3, 0, 6),
+        "as_long": (3, 5, 2),
+    }
+    assert all(not array.any() and array.dtype == np.float32 for array in found.values())
