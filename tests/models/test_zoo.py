@@ -125,7 +125,9 @@ def test_a_network_gives_what_its_entry_says(entry, make):
             assert tuple(value.shape) == tuple(sizes.get(d, d) for d in output.dims), output.name
             assert str(value.dtype) == f"torch.{output.dtype}"
     if make == "tiny":
-        tables = {id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)}  # as long as the data ask
+        tables = {
+            id(m.weight) for m in network.modules() if isinstance(m, torch.nn.Embedding)
+        }  # as long as the data ask
         assert sum(p.numel() for p in network.parameters() if id(p) not in tables) < 30_000
 
 
