@@ -25,7 +25,7 @@ def page(document: Mapping[str, Any], names: Iterable[str], columns: Sequence[st
         "Made by `python -m benchmarks.matrix" + (" --quick`." if document.get("quick") else "`."),
         "A cell: score before -> after (points lost, with the 95 % interval of the paired difference), bytes of the "
         "files of all forms against the folded fp32 ONNX, speed of the whole graph and of each further form against "
-        "the same graph in float. A point is 0.01 of a fraction and 1 % of any other score.",
+        "the same graph in float, steps of training. A point is 0.01 of a fraction and 1 % of any other score.",
         "",
         "| model | score | float | " + " | ".join(HEADS[c] for c in columns) + " |",
         "|---" * (3 + len(columns)) + "|",
@@ -53,7 +53,7 @@ def cell(found: Mapping[str, Any] | None) -> str:
     )
     return (
         f"{_number(found['before'])} -> {_number(found['after'])} ({points}); {_bytes(found['bytes'])}, "
-        f"{smaller:.1f}x smaller; {speed}"
+        f"{smaller:.1f}x smaller; {speed}" + (f"; {found['steps']} steps" if found.get("steps") else "")
     )
 
 
