@@ -24,7 +24,9 @@ from typing import Any
 
 import compress
 from benchmarks.matrix_page import page
+from compress.auto import size
 from compress.base import Context, Outcome, Pass
+from compress.choose import points, timed
 from compress.console import plain
 from compress.distill import Distill
 from compress.feed import Feed
@@ -35,14 +37,14 @@ from compress.recipe import steps
 from export.cost import cost
 from export.files import whole
 from export.machine import machine, versions
-from export.onnx_file import read, to_bytes
+from export.onnx_file import read
 from export.save import save, shipped
-from export.session import in_form, onnx_runner, session
+from export.session import onnx_runner
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
 from models import WEIGHTS, ZOO, find
 from models.errors import CompressError
-from models.records import Entry, Model, Runner, Score, Split, Task, example, sizes_of
+from models.records import Entry, Model, Runner, Score, Split, Task
 
 RESULT = Path(__file__).parent / "results" / "matrix.json"
 COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
@@ -96,11 +98,10 @@ def chain(column: str, subject: Subject) -> Sequence[Pass]:
 
 def quarter_width(subject: Subject) -> float:
     """The share of units at which a copy has about a quarter of the parameters."""
-    whole_network = _parameters(subject.model)
     share = 0.5
     for share in (0.5, 0.42, 0.34, 0.27, 0.2, 0.14):
-        narrow = Prune(ratio=1 - share, recover=0)(subject.model, subject.context).model
-        if _parameters(narrow) <= QUARTER * whole_network:
+        narrow = Prune(ratio=1 - share, recover=0)(subject.model, subject.context)
+        if narrow.changed and narrow.facts["parameters"] <= QUARTER * narrow.facts["parameters_before"]:
             break
     return share
 
@@ -132,7 +133,7 @@ def measure(column: str, subject: Subject) -> dict[str, Any]:
         "lost": drop,
         "lost_low": low,
         "lost_high": high,
-        "lost_points": points(drop, subject.score),
+        "lost_points": points(subject.score, score),
         "bytes_before": size(subject.float_),
         "bytes": size(made),
         "parameters": costs.parameters,
@@ -143,36 +144,18 @@ def measure(column: str, subject: Subject) -> dict[str, Any]:
     }
 
 
-def points(drop: float, before: Score) -> float:
-    """A loss in points: 0.01 of a fraction, 1 % of the value of any other score."""
-    return 100 * drop if before.is_fraction else 100 * drop / abs(before.value)
-
-
-def size(model: Model) -> int:
-    """Bytes of the files of all forms, as they are shipped."""
-    return sum(len(to_bytes(in_form(model, form))) for form in ("main", *model.forms))
-
-
 def speeds(before: Model, after: Model, watch: Stopwatch) -> dict[str, dict[str, Any]]:
     """Speed of each form against the same form in float, by turns: a device runs some of them, training all at once."""
     found = {}
-    for form in ("main", *before.forms):
-        calls = {}
-        for name, model in (("float", before), ("after", after)):
-            part = in_form(model, form)
-            sizes = sizes_of(part) if form == "main" else sizes_of(part, **_one_step(before, form))
-            made, arrays = session(part), dict(example(part.inputs, sizes))
-            calls[name] = lambda made=made, arrays=arrays: made.run(None, arrays)
-        timings = watch.time(calls)
+    for form, timings in timed({"float": before, "after": after}, Context(measure=watch), ()).items():
         (pair,) = timings.comparisons
-        ms = {name: timing.median_ms for name, timing in timings.timings.items()}
         found[form] = {
             "speedup": pair.speedup,
             "low": pair.low,
             "high": pair.high,
             "verdict": pair.verdict,
-            "before_ms": ms["float"],
-            "after_ms": ms["after"],
+            "before_ms": timings.timings["float"].median_ms,
+            "after_ms": timings.timings["after"].median_ms,
         }
     return found
 
@@ -207,19 +190,6 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _one_step(model: Model, form: str) -> dict[str, int]:
-    """A streaming form is timed on one new element: the free length of what is no state and not handed over is 1."""
-    specs = model.forms[form].inputs
-    if not any(spec.state_of for spec in specs):
-        return {}
-    news = {d for spec in specs if not spec.state_of for d in spec.dims[1:] if isinstance(d, str)}
-    main = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)}
-    kept = {d for spec in specs if spec.state_of for d in spec.dims if isinstance(d, str)}
-    handed = {o.name for f in model.forms.values() for o in f.outputs}
-    held = {d for spec in specs if spec.name in handed for d in spec.dims if isinstance(d, str)}
-    return dict.fromkeys((news & main) - kept - held, 1)
-
-
 def training_steps(subject: Subject) -> int:
     """A share of the steps that the model was trained with, and 200 at least."""
     training = subject.entry.training
@@ -227,10 +197,6 @@ def training_steps(subject: Subject) -> int:
     names = [spec.name for spec in subject.entry.inputs]
     batches = Feed(train, names, seed=subject.seed, device="cpu", alone=True).batches_per_epoch()
     return max(200, int(SHARE * training.epochs * batches))
-
-
-def _parameters(model: Model) -> int:
-    return sum(parameter.numel() for parameter in model.module.parameters())
 
 
 def _first_reason(outcomes: Sequence[Outcome]) -> str:

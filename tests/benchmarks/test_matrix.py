@@ -36,9 +36,10 @@ def test_a_cell_holds_score_bytes_and_speed_of_every_form():
 
 
 def test_points_are_hundredths_of_a_fraction_and_percents_of_the_rest():
-    assert matrix.points(0.01, score(0.9)) == pytest.approx(1)
-    assert matrix.points(0.024, score(2.4, False, "bits per character")) == pytest.approx(1)
-    assert matrix.points(-0.5, score(25.0, True, "BLEU")) == pytest.approx(-2)
+    assert matrix.points(score(0.9), score(0.89)) == pytest.approx(1)
+    before = score(2.4, False, "bits per character")
+    assert matrix.points(before, score(2.424, False, "bits per character")) == pytest.approx(1)
+    assert matrix.points(score(25.0, True, "BLEU"), score(25.5, True, "BLEU")) == pytest.approx(-2)
 
 
 def test_what_misses_its_mark_is_named():
