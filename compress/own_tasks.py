@@ -11,7 +11,7 @@ import numpy as np
 from export.foreign import calling
 from models.batches import ArrayBatches
 from models.errors import DataError
-from models.intervals import bootstrap, wilson
+from models.intervals import resampled, share
 from models.records import Arrays, Batches, Model, Runner, Score, Split, Task
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ class Regression:
             output = _first(runner(inputs)).astype(np.float64)
             wanted = target if reference is None else _first(reference(inputs))
             rows.append(((output - wanted.reshape(output.shape)) ** 2).reshape(len(output), -1).mean(1))
-        samples = np.concatenate(rows)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        value = self.statistic(samples)
-        return Score(
-            value=value, low=low, high=high, n=len(samples), unit="error", higher_is_better=False, samples=samples
-        )
+        return resampled(self, np.concatenate(rows), "error", higher_is_better=False)
 
     def statistic(self, samples: Array) -> float:
         """The root of the mean."""
@@ -91,16 +86,8 @@ class Measured:
         if reference is not None:
             return self.under.score(runner, split, reference)
         samples = np.concatenate([self._rows(runner(inputs), target) for inputs, target in getattr(self, split)])
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=int(samples[:, 1].sum()),
-            unit=self.metric_name,
-            higher_is_better=getattr(self.metric, "higher_is_better", True),
-            samples=samples,
-        )
+        better = getattr(self.metric, "higher_is_better", True)
+        return resampled(self, samples, self.metric_name, n=int(samples[:, 1].sum()), higher_is_better=better)
 
     def _rows(self, outputs: Arrays, target: Array) -> Array:
         with calling(f"--metric {self.metric_name!r}"):
@@ -163,13 +150,7 @@ class Unlabelled:
         for inputs, _ in getattr(self, split):
             rows.append(self._alike(_first(runner(inputs)), _first((reference or self.reference)(inputs))))
         samples = np.concatenate(rows)
-        if self.decides:
-            low, high = wilson(samples.sum(), len(samples))
-        else:
-            low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(
-            value=self.statistic(samples), low=low, high=high, n=len(samples), unit="agreement", samples=samples
-        )
+        return share(samples, "agreement") if self.decides else resampled(self, samples, "agreement")
 
     def _alike(self, output: Array, wanted: Array) -> Array:
         if self.decides:

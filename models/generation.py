@@ -11,7 +11,7 @@ import numpy as np
 
 from models.batches import ArrayBatches
 from models.errors import DataError
-from models.intervals import bootstrap
+from models.intervals import resampled
 from models.records import Arrays, Runner, Score, Split
 from models.tasks import Array
 
@@ -93,17 +93,8 @@ class Bound:
         else:
             rows = [self._alike(runner(inputs), reference(inputs)) for inputs, _ in batches]
         samples = np.concatenate(rows)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
         unit, better = ("nats per image", False) if reference is None else ("agreement", True)
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=len(samples),
-            unit=unit,
-            higher_is_better=better,
-            samples=samples,
-        )
+        return resampled(self, samples, unit, higher_is_better=better)
 
     def statistic(self, samples: Array) -> float:
         """The mean over images."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -47,6 +47,41 @@ def bootstrap(statistic: Callable[[Array], Array], n: int, *, seed: int = 0) -> 
         return float(found.min()), float(found.max())
     low, high = np.nanpercentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+class Resampled(Protocol):
+    """What a task tells of its score's rows, so that they can be drawn again."""
+
+    def statistic(self, samples: Array) -> float:
+        """The score of these rows."""
+        ...
+
+    def statistics(self, samples: Array, counts: Array) -> Array:
+        """That of many resamplings at once: counts (resamples, rows) -> (resamples,)."""
+        ...
+
+
+def share(samples: Array, unit: str, *, per_class: Mapping[str, float] | None = None) -> Score:
+    """The score of rows that are right (1) or wrong (0): the share of right ones, with Wilson's interval."""
+    low, high = wilson(samples.sum(), len(samples))
+    value = float(samples.mean())
+    return Score(value=value, low=low, high=high, n=len(samples), unit=unit, per_class=per_class, samples=samples)
+
+
+def resampled(
+    task: Resampled, samples: Array, unit: str, *, n: int | None = None, higher_is_better: bool = True
+) -> Score:
+    """The score of rows by the task's own statistic, with the bootstrap's interval; n is the number of rows if None."""
+    low, high = bootstrap(lambda counts: task.statistics(samples, counts), len(samples))
+    return Score(
+        value=task.statistic(samples),
+        low=low,
+        high=high,
+        n=len(samples) if n is None else n,
+        unit=unit,
+        higher_is_better=higher_is_better,
+        samples=samples,
+    )
 
 
 def paired_difference(task: Task, a: Score, b: Score) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import DataError
-from models.intervals import bootstrap
+from models.intervals import resampled
 from models.records import Arrays, Runner, Score, Split
 from models.sequence_batches import Change
 from models.tasks import IGNORED, Array, NextToken, _bits
@@ -70,16 +70,7 @@ class LatentNextToken(NextToken):
         if reference is not None:
             return super().score(runner, split, reference)
         samples = np.concatenate([self._rows(runner(inputs), target) for inputs, target in self._split(split)])
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=int(samples[:, 1].sum()),
-            unit=self.unit,
-            higher_is_better=False,
-            samples=samples,
-        )
+        return resampled(self, samples, self.unit, n=int(samples[:, 1].sum()), higher_is_better=False)
 
     def divergence(self, samples: Array) -> float:
         """KL of the posterior from the prior in nats per text, from `Score.samples`."""

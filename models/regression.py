@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import DataError
-from models.intervals import bootstrap, wilson
+from models.intervals import resampled, share
 from models.records import Runner, Score, Split
 from models.tasks import Array, _Splits
 
@@ -58,19 +58,9 @@ class Regression(_Splits):
         off = np.concatenate(rows)
         if reference is not None:
             alike = (np.abs(off) <= self.tolerance).all(1).astype(np.float64)
-            low, high = wilson(alike.sum(), len(alike))
-            return Score(value=float(alike.mean()), low=low, high=high, n=len(alike), unit="agreement", samples=alike)
+            return share(alike, "agreement")
         samples = np.nan_to_num(np.square(off).mean(1), nan=math.inf, posinf=math.inf)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=len(samples),
-            unit="mean squared error",
-            higher_is_better=False,
-            samples=samples,
-        )
+        return resampled(self, samples, "mean squared error", higher_is_better=False)
 
     def statistic(self, samples: Array) -> float:
         """The mean over rows."""

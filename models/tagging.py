@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import DataError
-from models.intervals import wilson
+from models.intervals import share
 from models.records import Runner, Score, Split
 from models.tasks import Array, _Splits
 
@@ -53,15 +53,7 @@ class BinaryTagging(_Splits):
             wanted = target if reference is None else _decision(self._judged(reference(inputs)))
             rows.append((_decision(self._judged(runner(inputs))) == wanted).all(-1))
         samples = np.concatenate(rows).astype(np.float64)
-        low, high = wilson(samples.sum(), len(samples))
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=len(samples),
-            unit=self.unit if reference is None else "agreement",
-            samples=samples,
-        )
+        return share(samples, self.unit if reference is None else "agreement")
 
     def statistic(self, samples: Array) -> float:
         """The share of right rows."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from models.errors import DataError
-from models.intervals import bootstrap, paired_difference, wilson
+from models.intervals import bootstrap, paired_difference, resampled, share
 from models.records import Arrays, Runner, Score, ShuffledBatches, Split
 
 if TYPE_CHECKING:
@@ -86,19 +86,10 @@ class Classification(_Splits):
             rows.append(_decision(self._judged(runner(inputs))) == wanted)
             of.append(target)
         samples, target = np.concatenate(rows).astype(np.float64), np.concatenate(of)
-        low, high = wilson(samples.sum(), len(samples))
         names = self.labels or tuple(str(i) for i in range(int(target.max()) + 1))
         per_class = {name: float(samples[target == i].mean()) for i, name in enumerate(names) if (target == i).any()}
         unit = "accuracy" if reference is None else "agreement"
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=len(samples),
-            unit=unit,
-            per_class=per_class,
-            samples=samples,
-        )
+        return share(samples, unit, per_class=per_class)
 
     def statistic(self, samples: Array) -> float:
         """The share of right rows."""
@@ -214,11 +205,8 @@ class Reconstruction(_Splits):
         if reference is not None:
             k = int(is_anomaly.sum())
             alike = (_flagged(anomaly, k) == _flagged(np.concatenate(theirs), k)).astype(np.float64)
-            low, high = wilson(alike.sum(), len(alike))
-            return Score(value=float(alike.mean()), low=low, high=high, n=len(alike), unit="agreement", samples=alike)
-        samples = np.stack([anomaly, is_anomaly], axis=1)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(value=self.statistic(samples), low=low, high=high, n=len(samples), unit="AUC", samples=samples)
+            return share(alike, "agreement")
+        return resampled(self, np.stack([anomaly, is_anomaly], axis=1), "AUC")
 
     def _error(self, inputs: Arrays, runner: Runner) -> Array:
         wanted = next(iter(inputs.values()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.decoding import Decoder, first_states
 from models.errors import DataError
-from models.intervals import bootstrap
+from models.intervals import resampled
 from models.records import Arrays, Runner, Score, Split
 from models.sequence_batches import SequenceBatches
 from models.tasks import IGNORED, Array, _decision, _Splits, _token_means
@@ -74,9 +74,7 @@ class Translation(_Splits):
             samples = counted(self.written(runner, split), self._references(split))
         else:
             samples = self._alike(runner, reference, split)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        unit = "BLEU" if reference is None else "agreement"
-        return Score(value=self.statistic(samples), low=low, high=high, n=len(samples), unit=unit, samples=samples)
+        return resampled(self, samples, "BLEU" if reference is None else "agreement")
 
     def written(self, runner: Runner, split: Split = "test") -> list[str]:
         """What the network writes greedily for each row, as text: words with spaces between them."""

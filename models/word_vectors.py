@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.dialogues import vocabulary
-from models.intervals import bootstrap, wilson
+from models.intervals import resampled, share
 from models.records import InputSpec, Runner, Score, Split
 from models.tasks import Array, _Splits
 from models.utterances import sentences
@@ -63,9 +63,7 @@ class NegativeSampling(_Splits):
             above = _above(self._judged(runner(inputs)))
             rows.append(above if reference is None else above == _above(self._judged(reference(inputs))))
         samples = np.concatenate(rows).astype(np.float64)
-        low, high = wilson(samples.sum(), len(samples))
-        unit = "true above noise" if reference is None else "agreement"
-        return Score(value=self.statistic(samples), low=low, high=high, n=len(samples), unit=unit, samples=samples)
+        return share(samples, "true above noise" if reference is None else "agreement")
 
     def statistic(self, samples: Array) -> float:
         """The mean."""
@@ -79,15 +77,7 @@ class NegativeSampling(_Splits):
     def _overlap(self, runner: Runner, reference: Runner) -> Score:
         one, other = (nearest(vectors(each, self.words), NEIGHBOURS) for each in (runner, reference))
         samples = (one[:, :, None] == other[:, None, :]).any(2).mean(1)
-        low, high = bootstrap(lambda counts: self.statistics(samples, counts), len(samples))
-        return Score(
-            value=self.statistic(samples),
-            low=low,
-            high=high,
-            n=len(samples),
-            unit="neighbour overlap",
-            samples=samples,
-        )
+        return resampled(self, samples, "neighbour overlap")
 
 
 def vectors(runner: Any, words: Array) -> Array:
