@@ -16,7 +16,7 @@ from export.parity import sqnr_db
 from export.session import initial_state, onnx_runner, session, stream
 from export.stopwatch import Comparison, Timings
 from models.intervals import paired_difference
-from models.records import Arrays, Model, OutputSpec, Runner, Score, Task, example, sizes_of
+from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, Score, Task, example, sizes_of
 
 FLOAT = "float"
 
@@ -160,7 +160,8 @@ def _in_points(score: Score, difference: float) -> float:
 def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays]) -> dict[str, Timings]:
     """Time each form by turns at batch 1, the first model being what the others are compared with.
 
-    A form that streams is timed on one new element, as a device steps it.
+    A form that streams is timed on one new element, as a device steps it. All take the same arrays, but for states and
+    what forms hand to each other, where a model is narrower than the first.
     """
     assert context.measure is not None
     first = next(iter(models.values()))
@@ -170,9 +171,21 @@ def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arra
         calls = {}
         for name, model in models.items():
             made = session(model, threads=context.measure.threads, form=form)
-            calls[name] = lambda made=made, feed=feed: made.run(None, feed)
+            own = _fitted(feed, parts(model)[form].inputs)
+            calls[name] = lambda made=made, own=own: made.run(None, own)
         timings[form] = context.measure.time(calls)
     return timings
+
+
+def _fitted(feed: Arrays, inputs: Sequence[InputSpec]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays with each fixed width that is another one in these inputs made so."""
+    fitted = {}
+    for spec in inputs:
+        have = np.asarray(feed[spec.name])
+        widths = zip(spec.dims, have.shape, strict=True)
+        shape = [dim if isinstance(dim, int) else size for dim, size in widths]
+        fitted[spec.name] = have if shape == list(have.shape) else np.resize(have, shape)
+    return fitted
 
 
 def one_step(model: Model, form: str) -> dict[str, np.ndarray[Any, Any]]:

@@ -100,6 +100,7 @@ class Distill:
             teacher_weight=self.alpha,
             batch_size=self.batch_size,
             frozen=frozen,
+            recalibrate=True,
             what="distill",
         )
         by = f"one of {_parameters(teacher):,}" if self.alpha and teacher is not None else "labels alone"

@@ -46,7 +46,13 @@ def fine_tune(
 
     context = context if context.teacher is not None else replace(context, teacher=before)
     recovered, facts = recover(
-        model, context, steps=0 if minutes else steps, minutes=minutes, what=what, after_step=after_step
+        model,
+        context,
+        steps=0 if minutes else steps,
+        minutes=minutes,
+        recalibrate=True,  # after few steps the running mean of the statistics still remembers the network that was
+        what=what,
+        after_step=after_step,
     )
     left = untrained(model)
     return recovered, facts, (Note("", f"{what}: {left}"),) if left else ()

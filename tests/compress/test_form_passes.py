@@ -10,7 +10,7 @@ from torch import nn
 
 from compress.base import Context
 from compress.candidates import calibrate
-from compress.choose import one_step, slowest
+from compress.choose import one_step, slowest, timed
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
 from compress.onnx_weights import weights_of
@@ -22,7 +22,7 @@ from export.lifted import Lifted
 from export.naming import layer_of
 from export.onnx_file import to_bytes
 from export.prepare import fold
-from export.stopwatch import Comparison, Timings
+from export.stopwatch import Comparison, Stopwatch, Timings
 from export.to_onnx import to_onnx
 from models.errors import UsageError
 from models.records import Form, sizes_of
@@ -109,6 +109,13 @@ def test_a_step_is_timed_on_one_element_and_the_form_that_gains_least_decides():
 
     both = {MAIN: timings(int8=(2.0, "faster")), "step": timings(int8=(0.9, "slower"))}
     assert slowest(both, "int8").verdict == "slower" and slowest(both, "float") is None
+
+
+def test_a_narrower_network_is_timed_against_the_wider_one_in_every_form():
+    model = lifted("translator")
+    narrow = Distill(width=0.5, steps=3)(model, context(model, 2)).model
+    found = timed({"wide": to_onnx(model), "narrow": to_onnx(narrow)}, Context(measure=Stopwatch(seconds=0.01)), ())
+    assert set(found) == set(parts(model)) and all(list(each.timings) == ["wide", "narrow"] for each in found.values())
 
 
 def test_a_narrowed_copy_and_a_factory_of_another_width_take_the_teachers_place(monkeypatch):
