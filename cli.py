@@ -15,7 +15,7 @@ from compress import PASSES, __version__
 from compress.call import Call
 from compress.console import say_error, size, spec
 from compress.options import example, takes
-from compress.train_command import Entries
+from compress.training.train_command import Entries
 from models import ZOO
 from models.errors import CompressError, did_you_mean
 

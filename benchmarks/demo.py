@@ -16,11 +16,11 @@ from benchmarks.words import time_text
 from compress.base import Context, Pass, Progress
 from compress.distill import Distill
 from compress.ledger import Ledger, LedgerLine, Step, judge, original, walk
-from compress.prune import Prune
-from compress.quantize import Quantize
+from compress.pruning.prune import Prune
+from compress.quantization.quantize import Quantize
 from compress.recipe import steps
-from compress.recovery import recover
 from compress.separate import Separate
+from compress.training.recovery import recover
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
 from models import find, find_task

@@ -23,8 +23,8 @@ from compress.base import Context, Pass
 from compress.console import plain
 from compress.distill import Distill
 from compress.ledger import Ledger, Step, judge, walk
-from compress.prune import Prune
-from compress.quantize import Quantize
+from compress.pruning.prune import Prune
+from compress.quantization.quantize import Quantize
 from compress.separate import Separate
 from export.files import whole
 from export.machine import machine, versions

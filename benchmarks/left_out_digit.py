@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress.train_entry import train_network
+from compress.training.train_entry import train_network
 from export.files import whole
 from export.machine import machine, versions
 from export.session import torch_runner

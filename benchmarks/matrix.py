@@ -24,16 +24,16 @@ from typing import Any
 
 import compress
 from benchmarks.matrix_page import page
-from compress.auto import size
 from compress.base import Context, Outcome, Pass
-from compress.choose import points, timed
 from compress.console import plain
 from compress.distill import Distill
-from compress.feed import Feed
 from compress.ledger import lost
-from compress.prune import Prune
-from compress.quantize import Quantize
+from compress.pruning.prune import Prune
+from compress.quantization.auto import size
+from compress.quantization.choose import points, timed
+from compress.quantization.quantize import Quantize
 from compress.recipe import steps
+from compress.training.feed import Feed
 from export.cost import cost
 from export.files import whole
 from export.machine import machine, versions

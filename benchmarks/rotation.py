@@ -29,7 +29,7 @@ import torch
 
 import compress
 from compress.console import plain
-from compress.train_entry import train_network
+from compress.training.train_entry import train_network
 from export.files import whole
 from export.machine import machine, versions
 from models import find

@@ -16,9 +16,12 @@ __version__ = "0.1.0"
 
 # name -> "module:Class" and the first line of its docstring; a literal, so that `--help` imports no torch
 PASSES: dict[str, tuple[str, str]] = {
-    "quantize": ("compress.quantize:Quantize", "Store and compute in int8, or half precision, where that pays."),
+    "quantize": (
+        "compress.quantization.quantize:Quantize",
+        "Store and compute in int8, or half precision, where that pays.",
+    ),
     "separate": ("compress.separate:Separate", "Replace dense convolutions by depthwise, then pointwise ones."),
-    "prune": ("compress.prune:Prune", "Remove the channels, hidden units and heads that matter least."),
+    "prune": ("compress.pruning.prune:Prune", "Remove the channels, hidden units and heads that matter least."),
     "distill": ("compress.distill:Distill", "Train a small network to answer as a large one does."),
 }
 
@@ -42,9 +45,9 @@ _PUBLIC = {
     "task_for": "compress.data_argument:task_for",
     "calibration_from": "compress.data_argument:calibration_from",
     "cost": f"{PRIVATE}.export.cost:cost",
-    "Quantize": "compress.quantize:Quantize",
+    "Quantize": "compress.quantization.quantize:Quantize",
     "Separate": "compress.separate:Separate",
-    "Prune": "compress.prune:Prune",
+    "Prune": "compress.pruning.prune:Prune",
     "Distill": "compress.distill:Distill",
     "benchmark": f"{PRIVATE}.benchmarks.benchmark:benchmark",
 }

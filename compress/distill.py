@@ -11,8 +11,8 @@ from models.errors import UsageError, did_you_mean
 from models.records import Model
 
 from .base import Context, NetworkForm, Note, Outcome
-from .recovery import recover, untrained
 from .student import narrowed, new_student, untouched
+from .training.recovery import recover, untrained
 
 
 @dataclass(frozen=True, kw_only=True)

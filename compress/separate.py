@@ -17,7 +17,7 @@ from models.errors import UsageError
 from models.records import Model, sizes_of
 
 from .base import Context, NetworkForm, Note, Outcome
-from .fine_tuning import fine_tune
+from .training.fine_tuning import fine_tune
 
 Convolution = nn.Conv1d | nn.Conv2d
 

@@ -56,7 +56,7 @@ def narrowed(teacher: Model, width: float, context: Context) -> Model:
     Raises:
         UsageError: nothing in it can be made narrower; the text says why.
     """
-    from .prune import Prune
+    from .pruning.prune import Prune
 
     outcome = Prune(ratio=1 - width, recover=0)(teacher, context)
     if not outcome.changed:

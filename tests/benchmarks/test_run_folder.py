@@ -13,8 +13,8 @@ from benchmarks.report import write_report
 from benchmarks.run_folder import write_run
 from compress.base import Context
 from compress.ledger import judge, original, walk
-from compress.prune import Prune
-from compress.quantize import Quantize
+from compress.pruning.prune import Prune
+from compress.quantization.quantize import Quantize
 from export.load import load
 from export.session import onnx_runner
 from export.stopwatch import Stopwatch

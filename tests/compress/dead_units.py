@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.axes import Product, keep_mask
-from compress.cut import cut
-from compress.edits import Attribute
-from compress.importance import score_units
-from compress.prune import Prune, most_important
-from compress.units import analyse, groups_of
+from compress.pruning.axes import Product, keep_mask
+from compress.pruning.cut import cut
+from compress.pruning.edits import Attribute
+from compress.pruning.importance import score_units
+from compress.pruning.prune import Prune, most_important
+from compress.pruning.units import analyse, groups_of
 from export.lifted import evaluating, tensors
 from models.records import sizes_of
 

@@ -32,7 +32,7 @@ STEPS: list[Pass] = [find_pass(name)(**given) for name in compress.PASSES for gi
 
 @functools.cache
 def tiny(name: str) -> Model:
-    """A small network of that kind, always the same, whose batch norms know their inputs: else its answers hardly vary."""
+    """A small network, the same each run, whose batch norms know their inputs: else its answers would hardly vary."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = from_entry(find(name), tiny=True)

@@ -14,7 +14,7 @@ from compress.base import Context
 from compress.distill import Distill
 from compress.fields import settings
 from compress.student import new_student, untouched
-from compress.training import train
+from compress.training.engine import train
 from export.session import torch_runner
 from export.wrap import from_entry
 from models.errors import CompressError, DataError, UsageError

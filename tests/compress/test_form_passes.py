@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from compress.base import Context
-from compress.candidates import calibrate
-from compress.choose import one_step, slowest, timed
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
-from compress.onnx_weights import weights_of
-from compress.quantize import Quantize
-from compress.recovery import untrained
+from compress.quantization.candidates import calibrate
+from compress.quantization.choose import one_step, slowest, timed
+from compress.quantization.onnx_weights import weights_of
+from compress.quantization.quantize import Quantize
 from compress.student import new_student
+from compress.training.recovery import untrained
 from export.forms import MAIN, examples, parts
 from export.lifted import Lifted
 from export.naming import layer_of

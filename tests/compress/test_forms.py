@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from compress.base import Context
-from compress.prune import Prune
-from compress.units import groups
+from compress.pruning.prune import Prune
+from compress.pruning.units import groups
 from export.forms import examples, handed_over, own_names, parts, run_all
 from export.parity import verify
 from export.session import runner_for

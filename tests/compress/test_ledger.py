@@ -9,7 +9,7 @@ import torch
 from compress.base import Context, Note, Outcome
 from compress.console import plain
 from compress.ledger import HEADS, Ledger, judge, lost, original, rows, walk
-from compress.quantize import Quantize
+from compress.quantization.quantize import Quantize
 from export.onnx_file import to_bytes
 from export.stopwatch import Stopwatch
 from export.wrap import Model

@@ -9,8 +9,8 @@ import torch
 
 import compress
 from compress.base import Context, Note, Outcome
-from compress.prune import Prune
-from compress.quantize import Quantize
+from compress.pruning.prune import Prune
+from compress.quantization.quantize import Quantize
 from compress.recipe import check_order, fields_of, find_pass, read_recipe, run, steps
 from export.lifted import Lifted
 from export.to_onnx import to_onnx

@@ -1,0 +1,140 @@
+"""Dynamic int8: weights stored in int8, activations rounded at run time with the range they have just then.
+
+Products with a constant matrix become DynamicQuantizeMatMul, LSTM becomes DynamicQuantizeLSTM: ONNX Runtime's own
+operators, one node each. Convolutions stay in float: ConvInteger, the only kernel for them, is 5 to 14 times slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.base import Note
+from compress.quantization.int8 import weight_grid
+from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.schemes import Scheme
+
+Array = np.ndarray[Any, Any]
+
+_CONTRIB = "com.microsoft"
+_NO_KERNEL = {
+    "Conv": "ConvInteger, the only dynamic int8 kernel for convolutions, is 5 to 14 times slower than float",
+    "ConvTranspose": "no int8 kernel for ConvTranspose in ONNX Runtime; weights mode stores it in 8 bits",
+    "GRU": "no dynamic int8 kernel for GRU in ONNX Runtime; weights mode stores it in 8 bits",
+    "RNN": "no dynamic int8 kernel for RNN in ONNX Runtime; weights mode stores it in 8 bits",
+    "Gather": "an embedding is looked up and not computed; weights mode stores it in 8 bits",
+}
+
+
+def write_dynamic(
+    network: ir.Model, scheme: Scheme, *, skip: Sequence[str] = (), per_channel: bool = True
+) -> tuple[list[Note], list[Note]]:
+    """Edit the network in place; gives the layers now in int8, and those that stay in float with the reason.
+
+    Bodies of If, Loop and Scan are edited too; constants stay in the graph that held them.
+    """
+    changed: list[Note] = []
+    refused: list[Note] = []
+    edits = editors(network)
+    for node in list(everywhere(network)):
+        if not (weights := weights_of(node)):
+            continue
+        if reason := refusal(node, weights, skip):
+            refused.append(Note(node.name or "", reason))
+            continue
+        changed.append(Note(node.name or "", f"{node.op_type} in int8, ranges taken at run time"))
+        if node.op_type == "LSTM":
+            _write_lstm(edits[weights[0].value.graph], node, weights, scheme, per_channel)  # type: ignore[index]
+        else:
+            _write_product(edits[weights[0].value.graph], node, weights[0], scheme, per_channel)  # type: ignore[index]
+    if any(node.domain == _CONTRIB for node in everywhere(network)):
+        network.graph.opset_imports[_CONTRIB] = 1
+    drop_unused(network)
+    return changed, refused
+
+
+def refusal(node: ir.Node, weights: tuple[Weight, ...], skip: Sequence[str]) -> str | None:
+    """Why a layer has no dynamic int8, or None where it has."""
+    if is_skipped(node.name or "", skip):
+        return "skipped, as asked"
+    if node.op_type not in ("MatMul", "Gemm", "LSTM"):
+        return _NO_KERNEL.get(node.op_type, f"no dynamic int8 kernel for {node.op_type} in ONNX Runtime")
+    if not all(np.isfinite(array(weight.value)).all() for weight in weights):
+        return "its weights hold NaN or infinity"
+    if node.op_type == "LSTM":
+        if attribute(node, "layout", 0):
+            return "it takes its input batch first (layout=1), which the integer kernel does not"
+        return None if len(weights) == 2 else "only one of its two weights is a constant"
+    if weights[0].input != 1 or array(weights[0].value).ndim != 2:
+        return "its weight is no matrix on the right, and the integer kernel takes no other"
+    if attribute(node, "transA", 0):
+        return "it reads its input transposed, which the integer kernel does not"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not (
+        is_weight(bias) and array(bias).size == array(weights[0].value).shape[weights[0].channel_axes[0]]
+    ):
+        return "its bias is not one constant per channel"
+    return None
+
+
+def _write_product(edit: Editor, node: ir.Node, weight: Weight, scheme: Scheme, per_channel: bool) -> None:
+    matrix = array(weight.value)
+    if weight.channel_axes == (0,):
+        matrix = matrix.T
+    matrix = matrix * np.float32(attribute(node, "alpha", 1.0))
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None:
+        numbers = array(bias).reshape(-1) * np.float32(attribute(node, "beta", 1.0))
+        bias = edit.shared(
+            f"{bias.name}_dynamic" if numbers.tobytes() != array(bias).tobytes() else bias.name or "bias", numbers
+        )
+    grid = weight_grid(matrix, (1,) if per_channel else (), pairs_fit=scheme.pairs_fit)
+    name = weight.value.name
+    inputs = [
+        node.inputs[0],
+        edit.shared(f"{name}_q", grid.quantize(matrix)),
+        edit.shared(f"{name}_scale", grid.scale.reshape(-1 if per_channel else ())),
+        edit.shared(f"{name}_zero", grid.zero.reshape(-1 if per_channel else ())),
+        bias,
+    ]
+    _replace(node, "DynamicQuantizeMatMul", inputs if bias is not None else inputs[:4], {})
+
+
+def _write_lstm(edit: Editor, node: ir.Node, weights: tuple[Weight, ...], scheme: Scheme, per_channel: bool) -> None:
+    stored: list[list[ir.Value]] = []
+    for weight in weights:
+        numbers = array(weight.value)
+        grid = weight_grid(numbers, (0, 1) if per_channel else (0,), pairs_fit=scheme.pairs_fit)
+        shape = grid.scale.shape[:2] if per_channel else grid.scale.shape[:1]
+        name = weight.value.name
+        stored.append(
+            [
+                # (directions, 4 * hidden, in) -> (directions, in, 4 * hidden), as this kernel reads it
+                edit.shared(f"{name}_q", np.ascontiguousarray(grid.quantize(numbers).transpose(0, 2, 1))),
+                edit.shared(f"{name}_scale", grid.scale.reshape(shape)),
+                edit.shared(f"{name}_zero", grid.zero.reshape(shape)),
+            ]
+        )
+    (w, w_scale, w_zero), (r, r_scale, r_zero) = stored
+    others = [*node.inputs[3:8], *[None] * (5 - len(node.inputs[3:8]))]
+    inputs = [node.inputs[0], w, r, *others, w_scale, w_zero, r_scale, r_zero]
+    known = {name: value for name, value in node.attributes.items() if name != "layout"}  # which is 0 here
+    _replace(node, "DynamicQuantizeLSTM", inputs, known)
+
+
+def _replace(node: ir.Node, operator: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]) -> None:
+    """Put another operator in a node's place, under its name and with its outputs."""
+    made = ir.Node(
+        _CONTRIB,
+        operator,
+        inputs,
+        attributes,
+        num_outputs=len(node.outputs),
+        name=node.name,
+        metadata_props=dict(node.metadata_props),
+    )
+    ir.convenience.replace_nodes_and_values(node.graph, node, [node], [made], node.outputs, made.outputs)  # type: ignore[arg-type]

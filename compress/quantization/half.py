@@ -1,0 +1,113 @@
+"""Half precision: numbers in sixteen bits. A GPU computes in them; for a processor they are only stored so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.base import Note
+from compress.quantization.calibration import Range
+from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_weights import array, everywhere, is_skipped, is_weight
+
+LARGEST = 65504.0  # of float16
+# What a file grows by for each stored weight: a Cast, and three times the weight's name. Counted in bytes.
+_NODE_BYTES, _NAMES = 58, 3
+
+
+def store_half(network: ir.Model, *, skip: Sequence[str] = ()) -> tuple[list[Note], list[Note]]:
+    """Store the weights in float16, in place, each behind a Cast that the runtime folds at load; computed in float.
+
+    ONNX Runtime has no float16 kernels on x86: computing there would convert around every node.
+
+    Returns:
+        The layers whose weights are stored in half, and those that stay whole, with the reason.
+    """
+    edits = editors(network)
+    constants = [value for graph in edits for value in graph.initializers.values() if _is_large(value)]
+    refused = {
+        layer: reason for value in constants if (reason := _keeps(value, skip)) is not None for layer in _readers(value)
+    }
+    changed: dict[str, str] = {}
+    for value in constants:
+        layers = _readers(value)
+        if refused.keys().isdisjoint(layers):
+            changed.update(dict.fromkeys(layers, "weights stored in half precision, computed in float"))
+            _store(edits[value.graph], value)  # type: ignore[index]
+    drop_unused(network)
+    return [Note(*pair) for pair in changed.items()], [Note(*pair) for pair in refused.items()]
+
+
+def _is_large(value: ir.Value) -> bool:
+    if not is_weight(value) or value.is_graph_output():
+        return False
+    return array(value).size * 2 > _NODE_BYTES + _NAMES * len(value.name or "")
+
+
+def _readers(value: ir.Value) -> list[str]:
+    return [use.node.name or "" for use in value.uses()]
+
+
+def _keeps(value: ir.Value, skip: Sequence[str]) -> str | None:
+    """Why a constant stays in float32."""
+    if any(is_skipped(layer, skip) for layer in _readers(value)):
+        return "skipped, as asked"
+    reach = float(np.abs(array(value)).max(initial=0.0))
+    return None if reach <= LARGEST else f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
+
+
+def _store(edit: Editor, value: ir.Value) -> None:
+    name = value.name or "weight"
+    stored = edit.constant(f"{name}_half", array(value).astype(np.float16))
+    wide = edit.node(
+        "Cast",
+        [stored],
+        {"to": int(ir.DataType.FLOAT)},
+        output=f"{name}_wide",
+        before=next(iter(edit.graph)),
+    )
+    ir.convenience.replace_all_uses_with(value, wide)
+
+
+def compute_half(
+    network: ir.Model, ranges: Mapping[str, Range], *, skip: Sequence[str] = ()
+) -> tuple[ir.Model, list[Note], list[Note]]:
+    """The network in float16 between float32 inputs and outputs, what changed, and what stays in float32 and why.
+
+    Args:
+        network: stays as it is.
+        ranges: what calibration saw, by tensor name; a node that reads or gives numbers beyond 65504 stays in float32.
+            Empty where there is no data: then only the weights are looked at.
+        skip: patterns of layer names that stay in float32.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    kept = {node.name or "": reason for node in everywhere(network) if (reason := _refusal(node, ranges, skip))}
+    proto = convert_float_to_float16(
+        ir.to_proto(network),
+        keep_io_types=True,
+        node_block_list=list(kept),
+        min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
+        max_finite_val=LARGEST,
+    )
+    made = ir.from_proto(proto)
+    made.graph.sort()  # the converter appends its casts
+    changed = [Note(node.name or "", "computed in half precision") for node in network.graph if node.name not in kept]
+    return made, changed, [Note(name, reason) for name, reason in kept.items()]
+
+
+def _refusal(node: ir.Node, ranges: Mapping[str, Range], skip: Sequence[str]) -> str | None:
+    if is_skipped(node.name or "", skip):
+        return "skipped, as asked"
+    for value in (*node.inputs, *node.outputs):
+        if value is None:
+            continue
+        seen = ranges.get(value.name or "")
+        reach = max(-seen.low, seen.high) if seen is not None else 0.0
+        if is_weight(value):
+            reach = float(np.abs(array(value)).max(initial=0.0))
+        if not reach <= LARGEST:
+            return f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
+    return None

@@ -1,0 +1,128 @@
+"""The decision table: each layer as the user named it, its range, its noise, its bytes, what became of it and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.base import LayerRow
+from compress.quantization.calibration import Range
+from compress.quantization.candidates import Candidate
+from compress.quantization.onnx_weights import weights_of
+from compress.quantization.placement import Placement, place
+from compress.quantization.turned import written_out
+from export.session import onnx_runner, stream
+from models.records import Arrays, Model, OutputSpec
+
+Array = np.ndarray[Any, Any]
+_BRIDGES = ("DequantizeLinear", "Cast", "Mul")  # between a stored constant and the layer that reads it
+
+
+def layer_rows(
+    prepared: Model, made: Candidate, ranges: Mapping[str, Range], unseen: Sequence[Arrays]
+) -> tuple[LayerRow, ...]:
+    """A row for each layer of the main graph.
+
+    Args:
+        prepared: the float model that candidates are made of.
+        made: what became of it.
+        ranges: of what calibration saw, by tensor name.
+        unseen: data to compare on; the noise of a layer is that of its output in the finished network, so it holds
+            what the layers before it have added. Empty: no noise is told.
+    """
+    network: Any = prepared.onnx.clone()
+    written_out(network)
+    words = {note.layer: (_decision(note.text), note.text) for note in (*made.skipped, *made.changed)}
+    placement = place(network)
+    results = {node.name: _result(placement, node) for node in network.graph if weights_of(node)}
+    noise = _noise(prepared, made.model, list(results.values()), unseen)
+    finished: Any = made.model.network
+    nodes = {node.name: node for node in finished.graph}
+    rows = []
+    for node in network.graph:
+        if node.name not in results:
+            continue
+        decision, reason = words.get(node.name, ("float", "as it was"))
+        seen = ranges.get(results[node.name])
+        rows.append(
+            LayerRow(
+                layer=node.name,
+                type=node.op_type,
+                decision=decision,
+                reason=reason,
+                low=None if seen is None else seen.low,
+                high=None if seen is None else seen.high,
+                sqnr_db=noise.get(results[node.name]),
+                bytes=_constant_bytes(nodes[node.name]) if node.name in nodes else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _result(placement: Placement, node: ir.Node) -> str:
+    """Name of the first output that is used; of a recurrent layer any may be absent."""
+    return next((value.name for value in placement.results(node) if value.name), "")
+
+
+def _decision(text: str) -> str:
+    for words, decision in (("stored in int8", "int8 weights"), ("in int8, ", "int8"), ("half", "float16")):
+        if words in text and "mode" not in text and "ends at" not in text:
+            return decision
+    return "float"
+
+
+def _constant_bytes(node: ir.Node) -> int:
+    """Bytes of all constants that a layer reads, also through what makes floats of them."""
+    total = 0
+    for value in node.inputs:
+        if value is None:
+            continue
+        producer = value.producer()
+        if value.const_value is not None:
+            total += value.const_value.nbytes
+        elif producer is not None and producer.op_type in _BRIDGES and _is_constant(producer):
+            total += _constant_bytes(producer)
+    return total
+
+
+def _is_constant(node: ir.Node) -> bool:
+    return all(
+        value is None or value.const_value is not None or ((p := value.producer()) is not None and _is_constant(p))
+        for value in node.inputs
+    ) and bool(node.inputs)
+
+
+def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[Arrays]) -> dict[str, float]:
+    """SQNR in decibels of each tensor that both networks still give in float."""
+    if not unseen:
+        return {}
+    theirs = {value.name for node in made.network.graph for value in node.outputs}  # type: ignore[union-attr]
+    pairs = {name: f"{name}_dq" if f"{name}_dq" in theirs else name for name in names}
+    pairs = {name: other for name, other in pairs.items() if other in theirs}
+    signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
+    runs = (
+        stream(onnx_runner(watched(m, list(n))), m.inputs, unseen)
+        for m, n in ((prepared, pairs), (made, pairs.values()))
+    )
+    for float_outputs, outputs in zip(*runs, strict=True):
+        for name, other in pairs.items():
+            real = float_outputs[name].astype(np.float64)
+            signal[name] += float(np.square(real).sum())
+            noise[name] += float(np.square(real - outputs[other]).sum())
+    return {n: 10 * math.log10(signal[n] / noise[n]) for n in pairs if signal[n] > 0 and noise[n] > 0}
+
+
+def watched(model: Model, names: Sequence[str]) -> Model:
+    """The model with further tensors of its main graph among its outputs."""
+    network = model.onnx.clone()
+    values = {value.name: value for node in network.graph for value in node.outputs}
+    given = {value.name for value in network.graph.outputs}
+    extra = [name for name in dict.fromkeys(names) if name in values and name not in given]
+    network.graph.outputs.extend(values[name] for name in extra)
+    specs = tuple(OutputSpec(name=name, dtype="float32", dims=()) for name in extra)
+    return replace(model, network=network, outputs=(*model.outputs, *specs), forms={}, sample=None)

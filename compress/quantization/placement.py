@@ -1,0 +1,211 @@
+"""Decides which nodes of a graph compute in integers, and which tensors are rounded for it.
+
+A tensor is rounded only beside an operator for which ONNX Runtime has an integer kernel: a lone pair of QuantizeLinear
+and DequantizeLinear costs time and precision, and buys nothing. Layers with weights are what is worth it; between two
+of them a tensor stays in integers where the operators on its way have integer kernels too (`CARRIERS`).
+Source of the tables: onnxruntime, core/optimizer/qdq_transformer/selectors_actions/qdq_selector_action_transformer.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.base import Note
+from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+
+# integer kernels that give a range of their own
+COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})
+# operators that only move numbers, or pick among them: their output keeps the grid of their input
+MOVING = frozenset(
+    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity"}
+)
+CARRIERS = COMPUTING | MOVING
+# the grid's own ends do what these do, when they follow an integer operator
+CLIPPING = frozenset({"Relu", "Clip"})
+STATIC = frozenset({"Conv", "Gemm", "MatMul"})
+
+_NO_KERNEL = {
+    "LSTM": "no static int8 kernel for LSTM in ONNX Runtime; dynamic mode computes it in int8",
+    "GRU": "no static int8 kernel for GRU in ONNX Runtime; weights mode stores it in 8 bits",
+    "RNN": "no static int8 kernel for RNN in ONNX Runtime; weights mode stores it in 8 bits",
+    "ConvTranspose": "no int8 kernel for ConvTranspose in ONNX Runtime; weights mode stores it in 8 bits",
+    "Gather": "an embedding is looked up and not computed; weights mode stores it in 8 bits",
+}
+
+
+@dataclass
+class Placement:
+    """What computes in integers in one graph.
+
+    Args:
+        layers: nodes with weights, each with its weight.
+        carriers: nodes without weights that stay in integers between them.
+        rounded: tensors that are rounded, in the graph's order.
+        replaced: those of them that exist only rounded; float consumers read them back.
+        shares: tensor -> the one whose grid it keeps.
+        dropped: ReLU and Clip whose work the grid does.
+        refused: layers that stay in float, and why.
+    """
+
+    layers: dict[ir.Node, Weight] = field(default_factory=dict)
+    carriers: set[ir.Node] = field(default_factory=set)
+    rounded: list[ir.Value] = field(default_factory=list)
+    replaced: set[ir.Value] = field(default_factory=set)
+    shares: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    dropped: list[ir.Node] = field(default_factory=list)
+    refused: list[Note] = field(default_factory=list)
+
+    def root(self, value: ir.Value) -> ir.Value:
+        """The tensor whose range decides the grid of this one."""
+        while value in self.shares:
+            value = self.shares[value]
+        return value
+
+    def results(self, node: ir.Node) -> list[ir.Value]:
+        """What a node gives, past the ReLU or Clip that follows it."""
+        return _result(node)
+
+
+def place(
+    network: ir.Model, *, skip: Sequence[str] = (), clips: bool = True, floats: Mapping[str, str] = MappingProxyType({})
+) -> Placement:
+    """Decide for the main graph of a network; bodies of If, Loop and Scan stay in float.
+
+    Args:
+        network: only looked at.
+        skip: patterns of layer names that stay in float.
+        clips: whether the grid's ends may do a ReLU's work; only the asymmetric grid has its end at zero.
+        floats: names of layers that stay in float, each with the reason.
+    """
+    placement = Placement()
+    main = set(network.graph)
+    for node in everywhere(network):
+        reason = _refusal(node, node in main, skip, floats)
+        if reason is None:
+            placement.layers[node] = weights_of(node)[0]
+        elif reason:
+            placement.refused.append(Note(node.name or "", reason))
+    _carry(network.graph, placement, skip)
+    _round(network.graph, placement, clips)
+    return placement
+
+
+def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[str, str]) -> str | None:
+    """Why a node stays in float: None if it need not, "" if it is no layer."""
+    weights = weights_of(node)
+    if not weights:
+        if node.op_type == "MatMul" and not any(v is not None and v.const_value is not None for v in node.inputs):
+            return "a product of two activations, as in attention: static mode keeps it in float"
+        return ""
+    if is_skipped(node.name or "", skip):
+        return "skipped, as asked"
+    if node.op_type not in STATIC:
+        return _NO_KERNEL.get(node.op_type, f"no int8 kernel for {node.op_type} in ONNX Runtime")
+    if not in_main:
+        return "it lies in the body of an If, Loop or Scan, where calibration cannot look"
+    if node.name in floats:
+        return floats[node.name or ""]
+    return _unfit(node, weights[0])
+
+
+def _unfit(node: ir.Node, weight: Weight) -> str | None:
+    numbers = array(weight.value)
+    if not np.isfinite(numbers).all():
+        return "its weights hold NaN or infinity"
+    if weight.input != 1 or (node.op_type != "Conv" and numbers.ndim != 2):
+        return "its weight is no matrix on the right, and the integer kernel takes no other"
+    if attribute(node, "transA", 0):
+        return "it reads its input transposed, which the integer kernel does not"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not (is_weight(bias) and array(bias).size == _channels(node, numbers)):
+        return "its bias is not one constant per channel"
+    return None
+
+
+def _channels(node: ir.Node, weight: np.ndarray) -> int:  # type: ignore[type-arg]
+    if node.op_type == "Conv":
+        return int(weight.shape[0])
+    return int(weight.shape[0 if attribute(node, "transB", 0) else 1])
+
+
+def _sole_clip(value: ir.Value) -> ir.Node | None:
+    """The ReLU or Clip with constant bounds that alone reads this value."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    if node.op_type not in CLIPPING or node.domain not in ("", "ai.onnx") or uses[0].idx != 0:
+        return None
+    producer = value.producer()
+    same_graph = producer is not None and node.graph is producer.graph
+    fixed = all(bound is None or bound.const_value is not None for bound in node.inputs[1:])
+    return node if same_graph and fixed else None
+
+
+def _result(node: ir.Node) -> list[ir.Value]:
+    """What a node gives, past the ReLU or Clip that follows it."""
+    if len(node.outputs) > 1:
+        return list(node.outputs)
+    clip = _sole_clip(node.outputs[0])
+    return list(clip.outputs if clip is not None else node.outputs)
+
+
+def _operands(node: ir.Node) -> list[ir.Value]:
+    """The inputs of a carrier that carry numbers, and no shape, axes or indices."""
+    taken = node.inputs if node.op_type in ("Add", "Mul", "Concat") else node.inputs[:1]
+    return [value for value in taken if value is not None]
+
+
+def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:
+    """Find the carriers: all they read comes from integer operators, and an integer operator reads what they give."""
+    available: set[ir.Value] = set()
+    possible: list[ir.Node] = []
+    for node in graph:
+        if node in placement.layers:
+            available.update(_result(node))
+        elif (
+            node.op_type in CARRIERS
+            and node.domain in ("", "ai.onnx")
+            and not is_skipped(node.name or "", skip)
+            and all(value in available for value in _operands(node))
+        ):
+            available.update(_result(node))
+            possible.append(node)
+    wanted = {node.inputs[0] for node in placement.layers}
+    for node in reversed(possible):
+        if wanted.intersection(_result(node)):
+            placement.carriers.add(node)
+            wanted.update(_operands(node))
+
+
+def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
+    """Collect the tensors at the borders of integer operators."""
+    chosen = placement.carriers | placement.layers.keys()
+    rounded: dict[ir.Value, None] = {}
+    for node in graph:
+        if node not in chosen:
+            continue
+        for value in _operands(node) if node in placement.carriers else node.inputs[:1]:
+            assert value is not None
+            rounded.setdefault(value)
+        # a convolution and a carrier have no kernel that reads integers and gives floats; a product of matrices has
+        if node in placement.carriers or node.op_type == "Conv":
+            for value in _result(node):
+                rounded.setdefault(value)
+                placement.replaced.add(value)
+                if node.op_type in MOVING and _result(node) == list(node.outputs):
+                    placement.shares[value] = node.inputs[0]  # type: ignore[assignment]
+    for node in placement.layers:
+        for value in _result(node):
+            if value in rounded and not value.is_graph_output() and all(use.node in chosen for use in value.uses()):
+                placement.replaced.add(value)
+    for node in graph if clips else ():
+        result = _result(node)
+        if node in chosen and len(result) == 1 and result[0] in placement.replaced and result[0] is not node.outputs[0]:
+            placement.dropped.append(result[0].producer())  # type: ignore[arg-type]
+    placement.rounded = list(rounded)

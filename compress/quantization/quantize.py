@@ -1,0 +1,145 @@
+"""Quantization: int8, or half precision, after training, and the proof that it pays on the device at hand."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from compress.base import Context, NetworkForm, Note, Outcome
+from compress.quantization.auto import decide, integer_nodes
+from compress.quantization.calibration import count, gather
+from compress.quantization.candidates import Candidate, Maker, calibrate, raised
+from compress.quantization.layer_rows import layer_rows
+from compress.quantization.schemes import Scheme, scheme_for
+from export.device import Device, find_device
+from export.onnx_file import to_bytes
+from export.prepare import fold
+from models.errors import CompressError, UsageError
+from models.records import Model
+
+Mode = Literal["auto", "static", "dynamic", "weights", "fp16"]
+MODES = ("auto", "static", "dynamic", "weights", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """Store and compute in int8, or half precision, where that pays.
+
+    Raises:
+        UsageError: a setting out of its range.
+    """
+
+    name: ClassVar[str] = "quantize"
+    mode: Mode = field(
+        default="auto",
+        metadata={"help": "auto measures the others against float and keeps the best; static needs calibration data"},
+    )
+    prefer: Literal["speed", "size"] = field(
+        default="speed", metadata={"help": "what auto looks for: the fastest, or the smallest that is no slower"}
+    )
+    max_drop: float = field(default=1.0, metadata={"help": "points of the score that auto may lose"})
+    per_channel: bool = field(default=True, metadata={"help": "a weight scale for each channel; auto tries both"})
+    samples: int = field(default=256, metadata={"help": "how many samples to calibrate with"})
+    skip: tuple[str, ...] = field(default=(), metadata={"help": "patterns of layers that stay in float"})
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.mode not in MODES:
+            raise UsageError(f"quantize: {_unknown_mode(str(self.mode))} There are {', '.join(MODES)}.")
+        if self.prefer not in ("speed", "size"):
+            raise UsageError(f"quantize: prefer is 'speed' or 'size', and is {self.prefer!r}.")
+        if not (math.isfinite(self.max_drop) and self.max_drop >= 0):
+            raise UsageError(f"quantize: max_drop is a number of points from 0 on, and is {self.max_drop!r}.")
+        if self.samples < 1:
+            raise UsageError(f"quantize: samples must be at least 1, and is {self.samples!r}.")
+
+    @property
+    def takes(self) -> NetworkForm:
+        """ONNX: what is quantized is the graph that will run."""
+        return "onnx"
+
+    def __call__(self, model: Model, context: Context) -> Outcome:
+        """Give the model in the chosen mode; or as it is, with the reason, where nothing could be done or gained.
+
+        Raises:
+            DataError: the calibration data do not fit the model, or hold no number.
+            UsageError: static mode without data, or a mode that the device cannot use.
+        """
+        device = find_device(context.device)
+        scheme = scheme_for(device)
+        prepared = fold(model)
+        seen, unseen = gather(prepared, context, self.samples)
+        self._check(scheme, device, bool(seen), prepared)
+        if seen and self.mode in ("auto", "static"):
+            prepared = self._raised(prepared)
+        needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
+        ranges, of_forms = (
+            calibrate(prepared, seen, skip=self.skip, progress=context.progress, everything=scheme.half_computes)
+            if seen and needed
+            else ({}, {})
+        )
+        maker = Maker(prepared, scheme, ranges, self.skip, of_forms)
+        if self.mode == "auto":
+            decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
+            made, facts = decision.chosen, decision.facts
+        else:
+            made = self._make(maker)
+            facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
+        rows = layer_rows(prepared, made, ranges, unseen)
+        facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **facts}
+        return Outcome(made.model, _changed(model, made), _skipped(made), rows, facts)
+
+    def _check(self, scheme: Scheme, device: Device, has_data: bool, model: Model) -> None:
+        if self.mode in ("static", "dynamic") and scheme.why_not_int8:
+            raise UsageError(f"quantize: mode {self.mode!r} on {device.name}: {scheme.why_not_int8}. Use --mode fp16.")
+        if self.mode == "dynamic" and not scheme.fuses:
+            raise UsageError(
+                f"quantize: mode 'dynamic' on {device.name}: its tools take no ranges at run time. Use --mode static."
+            )
+        if self.mode == "static" and not has_data:
+            raise UsageError(
+                f"quantize: mode 'static' needs calibration data, and there is none for model {model.name!r}. "
+                "Give --data; without it, --mode dynamic and --mode weights work."
+            )
+
+    def _raised(self, model: Model) -> Model:
+        """The model in an opset that has what static int8 needs; auto does without where no converter gets there."""
+        try:
+            return raised(model)
+        except CompressError:
+            if self.mode == "static":
+                raise
+            return model
+
+    def _make(self, maker: Maker) -> Candidate:
+        if self.mode == "static":
+            return maker.static(per_channel=self.per_channel)
+        if self.mode == "dynamic":
+            return maker.dynamic(per_channel=self.per_channel)
+        return maker.half() if self.mode == "fp16" else maker.weights(per_channel=self.per_channel)
+
+
+def _unknown_mode(mode: str) -> str:
+    if mode == "qat":
+        return "mode 'qat', quantization-aware training, is not there yet."
+    close = difflib.get_close_matches(mode, MODES, n=1)
+    return f"there is no mode {mode!r}." + (f" Did you mean {close[0]!r}?" if close else "")
+
+
+def _changed(model: Model, made: Candidate) -> tuple[Note, ...]:
+    """What the candidate changed; where that is nothing, whether preparation alone made another file."""
+    if made.changed or to_bytes(model) == to_bytes(made.model):
+        return made.changed
+    return (Note("", "constants and batch norms folded, traces stripped; no layer changed"),)
+
+
+def _skipped(made: Candidate) -> tuple[Note, ...]:
+    """What stays in float and why; where nothing changed, always at least one reason."""
+    if made.changed or made.skipped:
+        return made.skipped
+    kinds = {node.op_type for node in made.model.network.graph.all_nodes()}  # type: ignore[union-attr, operator]
+    if any(kind.startswith(("QuantizeLinear", "DynamicQuantize", "QLinear")) for kind in kinds):
+        return (Note("", "the network is quantized already"),)
+    return (Note("", "the network has no layer with constant float32 weights"),)

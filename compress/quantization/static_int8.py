@@ -1,0 +1,154 @@
+"""Writes a placement into a graph: weights in int8, QuantizeLinear and DequantizeLinear around integer operators."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from onnx_ir.passes.common import RemoveUnusedOpsetsPass
+
+from compress.quantization.calibration import Range
+from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
+from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_weights import Weight, array, attribute
+from compress.quantization.placement import Placement
+from compress.quantization.schemes import Scheme
+from export.prepare import strip
+
+Array = np.ndarray[Any, Any]
+
+
+def write_qdq(
+    network: ir.Model,
+    placement: Placement,
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    *,
+    per_channel: bool = True,
+) -> None:
+    """Edit the network in place, so that ONNX Runtime computes the placed nodes in integers.
+
+    Args:
+        network: edited.
+        placement: of this very network.
+        ranges: by tensor name; at least of each rounded tensor that shares no other's grid.
+        scheme: of the device.
+        per_channel: a weight scale for each output channel, and not one for the whole tensor.
+    """
+    edit = editors(network)[network.graph]
+    chosen = placement.carriers | placement.layers.keys()
+    named = {value: ranges[placement.root(value).name or ""] for value in placement.rounded}
+    moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}
+    grids = {moved.get(value, value): activation_grid(r.low, r.high, scheme.activations) for value, r in named.items()}
+    for node, weight in placement.layers.items():
+        _write_layer(edit, node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
+    for value in placement.rounded:
+        here = moved.get(value, value)
+        _write_rounding(edit, here, grids[here], chosen, everyone=value in placement.replaced)
+    network.graph.sort()
+    drop_unused(network)
+
+
+def _drop_clip(node: ir.Node) -> ir.Value:
+    """Take out a ReLU or Clip: the node before it takes over its output, name and all."""
+    source, result = node.inputs[0], node.outputs[0]
+    assert source is not None and node.graph is not None
+    name = result.name
+    result.name = f"{name}_clipped"
+    source.name = name
+    ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    return source
+
+
+def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme: Scheme, per_channel: bool) -> None:
+    numbers = array(weight.value) * np.float32(attribute(node, "alpha", 1.0) if node.op_type == "Gemm" else 1.0)
+    axis = weight.channel_axes[0]
+    bias_value = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = None if bias_value is None else array(bias_value).reshape(-1) * np.float32(attribute(node, "beta", 1.0))
+    least = least_scale(bias, grid.scale) if bias is not None and scheme.integer_bias else 0.0
+    narrow = scheme.pairs_fit and not is_depthwise(node, numbers)
+    grid_w = weight_grid(
+        numbers, (axis,) if per_channel else (), pairs_fit=narrow, least=least if per_channel else np.max(least)
+    )
+    node.replace_input_with(1, _stored(edit, node, weight.value.name or "weight", grid_w, numbers, axis))
+    if bias is not None and bias_value is not None and scheme.integer_bias:
+        scale = np.asarray(grid.scale * grid_w.scale, np.float32).reshape(-1 if per_channel else ())
+        names = bias_names(bias, scale)
+        grid_b = Grid(scale, np.zeros(scale.shape, np.int32), -(2**31), 2**31 - 1)
+        node.replace_input_with(2, _dequantized(edit, node, bias_value.name or "bias", grid_b, names, 0))
+    for name in ("alpha", "beta"):
+        node.attributes.pop(name, None)
+
+
+def is_depthwise(node: ir.Node, weight: Array) -> bool:
+    """Whether each channel is convolved alone: that kernel widens to 16 bits before it multiplies, and never clips."""
+    groups = attribute(node, "group", 1)
+    return node.op_type == "Conv" and groups > 1 and weight.shape[1] == 1 and weight.shape[0] == groups
+
+
+def _stored(edit: Editor, node: ir.Node, name: str, grid: Grid, numbers: Array, axis: int) -> ir.Value:
+    flat = Grid(
+        grid.scale.reshape(-1 if grid.scale.ndim else ()), grid.zero.reshape(-1 if grid.zero.ndim else ()), -127, 127
+    )
+    return _dequantized(edit, node, name, flat, grid.quantize(numbers), axis)
+
+
+def _dequantized(edit: Editor, node: ir.Node, name: str, grid: Grid, names: Array, axis: int) -> ir.Value:
+    """A constant in integers, and the DequantizeLinear in front of the node; the same constant is stored once.
+
+    ONNX has no zero point for int32; for int8 the runtime fuses nothing without one, so layers of a width share it.
+    """
+    parts = [edit.shared(f"{name}_q", names), edit.shared(f"{name}_scale", grid.scale)]
+    if names.dtype == np.int8:
+        parts.append(edit.shared(f"zero_{grid.zero.size}" if grid.zero.ndim else "zero", grid.zero))
+    return edit.node(
+        "DequantizeLinear",
+        parts,
+        {"axis": axis} if grid.scale.ndim else None,
+        output=f"{name}_dq",
+        before=node,
+    )
+
+
+def _write_rounding(edit: Editor, value: ir.Value, grid: Grid, chosen: set[ir.Node], *, everyone: bool) -> None:
+    """Put the pair behind a tensor, for its integer consumers, or for all that read it and the graph's output too."""
+    uses = [use for use in value.uses() if everyone or use.node in chosen]
+    is_output = everyone and value.is_graph_output()
+    name = value.name or "tensor"
+    scale, zero = edit.shared(f"{name}_scale", grid.scale), edit.shared(f"{name}_zero", grid.zero)
+    names = edit.node("QuantizeLinear", [value, scale, zero], output=f"{name}_q")
+    back = edit.node("DequantizeLinear", [names, scale, zero], output=f"{name}_dq")
+    for use in uses:
+        use.node.replace_input_with(use.idx, back)
+    if is_output:
+        outputs = edit.graph.outputs
+        value.name = f"{name}_float"
+        back.name, back.shape, back.type = name, value.shape, value.type
+        outputs[outputs.index(value)] = back
+
+
+def as_operators(network: ir.Model) -> ir.Model:
+    """The network with ONNX Runtime's own integer operators in place of the pairs that become them at load.
+
+    The runtime itself does it, up to the level whose graphs run on every processor. Fewer nodes are a smaller file and
+    a quicker load; the price is that no other runtime reads it.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "operators.onnx")
+        ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        made = ir.from_proto(onnx.load(options.optimized_model_filepath))
+    strip(made)
+    RemoveUnusedOpsetsPass()(made)
+    made.producer_name, made.producer_version = network.producer_name, network.producer_version
+    made.metadata_props.update(network.metadata_props)
+    return made

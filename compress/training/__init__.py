@@ -1,0 +1,1 @@
+"""The training engine, and what shares it: reference models, recovery after structural passes, teaching, sweeps."""

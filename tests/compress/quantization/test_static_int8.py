@@ -1,0 +1,256 @@
+"""Static int8: what a graph computes with its pairs is what numpy says, and the runtime fuses every one of them."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from compress.base import Context
+from compress.quantization.calibration import Range
+from compress.quantization.candidates import Maker, calibrate
+from compress.quantization.int8 import activation_grid, weight_grid
+from compress.quantization.placement import place
+from compress.quantization.quantize import Quantize
+from compress.quantization.schemes import scheme_for
+from export.device import find_device
+from export.onnx_file import to_bytes, write
+from export.parity import sqnr_db
+from export.prepare import fold
+from export.session import onnx_runner, optimized_graph
+from models.records import InputSpec, example, sizes_of
+from tests.compress.onnx_nets import (
+    IMAGE,
+    Net,
+    attention,
+    conv_net,
+    depthwise_net,
+    mlp,
+    recurrent,
+    residual_net,
+)
+
+EVERY = [conv_net, depthwise_net, residual_net, mlp, attention]
+
+
+def data(model, batches=3, rows=32, seed=100):
+    return [example(model.inputs, {**sizes_of(model), "N": rows}, seed=seed + i) for i in range(batches)]
+
+
+def static(model, device="any", **settings):
+    return Quantize(mode="static", **settings)(model, Context(calibration=data(model), device=device))
+
+
+def stored(model):
+    return {name: value.const_value.numpy() for name, value in model.network.graph.initializers.items()}
+
+
+@pytest.mark.parametrize("build", EVERY, ids=lambda b: b.__name__)
+def test_a_network_in_int8_answers_as_in_float_and_twice_the_same(build):
+    model = build()
+    once, again = static(model), static(model)
+    assert to_bytes(once.model) == to_bytes(again.model)
+    unseen = data(model, 1, seed=7)[0]
+    name = model.outputs[0].name
+    assert sqnr_db(onnx_runner(model)(unseen)[name], onnx_runner(once.model)(unseen)[name]) > 25
+
+
+@pytest.mark.parametrize(
+    ("build", "fused"),
+    [
+        (conv_net, {"QLinearConv": 2, "QLinearGlobalAveragePool": 1, "QGemm": 1}),
+        (depthwise_net, {"QLinearConv": 3, "QLinearGlobalAveragePool": 1, "QGemm": 1}),
+        (
+            residual_net,
+            {"QLinearConv": 6, "QLinearAdd": 1, "QLinearConcat": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},
+        ),
+        (mlp, {"QGemm": 3}),
+        (attention, {"MatMulIntegerToFloat": 7}),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_the_runtime_fuses_every_placed_node_and_leaves_no_lone_pair(build, fused):
+    outcome = static(build())
+    assert outcome.facts["integer_nodes"] == fused
+    graph = optimized_graph(outcome.model)
+    assert graph.get("DequantizeLinear", 0) == 0
+    assert "Relu" not in graph
+
+
+def test_one_dense_layer_is_what_numpy_computes():
+    net = Net()
+    net.linear("x", 6, 4, name="layer")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", 4)})
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), {"x": Range(-2.0, 3.0)}).static()
+    weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
+    x = np.random.default_rng(1).uniform(-2, 3, (5, 6)).astype(np.float32)
+    grid, grid_w = activation_grid(-2.0, 3.0, "u8"), weight_grid(weight, (0,))
+    scale = grid.scale * grid_w.scale.reshape(-1)
+    sums = (grid.quantize(x).astype(np.int64) - int(grid.zero)) @ grid_w.quantize(weight).astype(np.int64).T
+    expected = (sums + np.rint(bias / scale)) * scale
+    np.testing.assert_allclose(onnx_runner(made.model)({"x": x})["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_convolution_is_what_numpy_computes_and_its_output_grid_is_the_relu():
+    net = Net()
+    net.conv("x", 3, 4, name="layer", k=1)
+    model = net.model(IMAGE, {"y": ("N", 4, 16, 16)})
+    seen = {"x": Range(-1.0, 1.0), "layer.act_out": Range(0.0, 2.0), "y": Range(0.0, 2.0)}
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), seen).static()
+    assert "Relu" not in {node.op_type for node in made.model.network.graph}
+    weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 16, 16)).astype(np.float32)
+    grid, grid_w, grid_y = activation_grid(-1, 1, "u8"), weight_grid(weight, (0,)), activation_grid(0, 2, "u8")
+    scale = (grid.scale * grid_w.scale).reshape(-1, 1, 1)
+    names, steps = (
+        grid.quantize(x).astype(np.int64) - int(grid.zero),
+        grid_w.quantize(weight)[:, :, 0, 0].astype(np.int64),
+    )
+    sums = np.einsum("nchw,oc->nohw", names, steps) + np.rint(bias.reshape(-1, 1, 1) / scale)
+    expected = grid_y.dequantize(grid_y.quantize(sums * scale))
+    got = onnx_runner(made.model)({"x": x})["y"]
+    assert np.abs(got - expected).max() <= float(grid_y.scale) * 1.001  # a tie may round to either side
+    assert (np.abs(got - expected) > 1e-6).mean() < 0.01
+
+
+@pytest.mark.parametrize("build", EVERY, ids=lambda b: b.__name__)
+def test_for_any_device_no_pair_of_weights_can_saturate(build):
+    model = fold(build())
+    placement = place(model.network)
+    weights = stored(static(build()).model)
+    assert placement.layers
+    for node, weight in placement.layers.items():
+        names = weights[f"{weight.value.name}_q"]
+        if node.op_type == "Conv" and names.shape[1] == 1:
+            continue  # depthwise: that kernel widens before it multiplies
+        rows = (
+            np.moveaxis(names, weight.channel_axes[0], 0).reshape(names.shape[weight.channel_axes[0]], -1).astype(int)
+        )
+        for sign in (1, -1):
+            assert 255 * np.sort(np.maximum(sign * rows, 0), axis=1)[:, -2:].sum(axis=1).max() <= 32767
+
+
+def test_where_products_are_exact_weights_take_all_eight_bits():
+    assert (
+        max(
+            np.abs(v.astype(int)).max()
+            for n, v in stored(static(conv_net(), "x86-vnni").model).items()
+            if n.endswith(".weight_q")
+        )
+        == 127
+    )
+
+
+def test_a_microcontroller_gets_symmetric_pairs_and_keeps_its_relu():
+    outcome = static(conv_net(), "stm32h743")
+    zeros = {n: v for n, v in stored(outcome.model).items() if n.endswith("_zero") or n.startswith("zero")}
+    assert zeros and all(v.dtype in (np.int8, np.int32) and not v.any() for v in zeros.values())
+    assert sum(node.op_type == "Relu" for node in outcome.model.network.graph) == 2
+
+
+def test_tensorrt_gets_symmetric_pairs_and_a_float_bias():
+    made = stored(static(conv_net(), "tensorrt").model)
+    assert made["stem.bias"].dtype == np.float32
+    assert made["x_zero"].dtype == np.int8
+
+
+def test_a_skipped_layer_stays_float_and_says_so():
+    outcome = static(conv_net(), skip=("st*",))
+    assert [(n.layer, n.text) for n in outcome.skipped] == [("stem", "skipped, as asked")]
+    assert stored(outcome.model)["stem.weight"].dtype == np.float32
+    assert {row.layer: row.decision for row in outcome.layers} == {"stem": "float", "body": "int8", "head": "int8"}
+
+
+def test_every_float_layer_has_its_reason():
+    outcome = static(recurrent("GRU"))
+    (note,) = outcome.skipped
+    assert note.layer == "rnn"
+    assert note.text == "no static int8 kernel for GRU in ONNX Runtime; weights mode stores it in 8 bits"
+
+
+def test_a_convolution_used_twice_is_stored_once():
+    net = Net()
+    weight = net.weight("shared.weight", 3, 3, 3, 3)
+    y = net.op("Conv", "x", weight, name="first", pads=[1] * 4)
+    net.op("Conv", y, weight, name="second", pads=[1] * 4)
+    outcome = static(net.model(IMAGE, {"y": ("N", 3, 16, 16)}))
+    assert outcome.facts["integer_nodes"] == {"QLinearConv": 2}
+    assert [n for n, v in stored(outcome.model).items() if v.size == 81] == ["shared.weight_q"]
+
+
+def test_zero_weights_and_dead_activations_do_no_harm():
+    net = Net()
+    zero, bias = net.const("zero.weight", np.zeros((4, 3, 1, 1))), net.const("zero.bias", [-1.0, -2.0, -1.0, -3.0])
+    y = net.op("Relu", net.op("Conv", "x", zero, bias, name="zero"), name="dead")
+    net.conv(y, 4, 2, name="last", relu="")
+    model = net.model(IMAGE, {"y": ("N", 2, 16, 16)})
+    x = data(model, 1)[0]
+    np.testing.assert_allclose(onnx_runner(static(model).model)(x)["y"], onnx_runner(model)(x)["y"], atol=0.01)
+
+
+def test_weights_that_are_no_numbers_stay_float():
+    net = Net()
+    broken = net.const("broken.weight", np.full((2, 32), np.nan))
+    net.op(
+        "Concat",
+        net.linear("x", 32, 2, name="fine"),
+        net.op("Gemm", "x", broken, name="broken", transB=1),
+        name="cat",
+        axis=1,
+    )
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"y": ("N", 4)})
+    placement = place(model.network)
+    assert [n.text for n in placement.refused] == ["its weights hold NaN or infinity"]
+
+
+def test_an_old_opset_is_raised_to_where_pairs_have_channels():
+    model = conv_net(opset=11)
+    outcome = static(model)
+    assert outcome.model.network.graph.opset_imports[""] >= 13
+    assert outcome.facts["integer_nodes"]["QLinearConv"] == 2
+
+
+def test_runtime_operators_are_the_same_network_in_fewer_bytes():
+    model = fold(residual_net())
+    maker = Maker(model, scheme_for(find_device("any")), calibrate(model, data(model))[0])
+    pairs, operators = maker.static(), maker.static(operators=True)
+    assert len(to_bytes(operators.model)) < len(to_bytes(pairs.model))
+    x = data(model, 1, seed=9)[0]
+    np.testing.assert_array_equal(onnx_runner(pairs.model)(x)["logits"], onnx_runner(operators.model)(x)["logits"])
+
+
+def test_the_network_that_came_in_is_untouched():
+    model = residual_net()
+    before = ir.to_proto(model.network).SerializeToString()
+    static(model)
+    assert ir.to_proto(model.network).SerializeToString() == before
+
+
+EMULATED = """
+import sys, numpy as np, onnxruntime as ort
+kept = np.load(sys.argv[1] + "/arrays.npz")
+for name in sys.argv[2:]:
+    run = ort.InferenceSession(f"{sys.argv[1]}/{name}.onnx", providers=["CPUExecutionProvider"])
+    inputs = {i.name: kept[f"{name}.{i.name}"] for i in run.get_inputs()}
+    print(name, np.abs(run.run(None, inputs)[0] - kept[f"{name}.out"]).max())
+"""
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-user: apt install qemu-user")
+def test_a_processor_with_avx2_alone_gives_the_same_outputs(tmp_path):
+    cases = {f"{b.__name__}-{mode}": (b(), mode) for b in (depthwise_net, attention) for mode in ("static", "dynamic")}
+    arrays = {}
+    for name, (model, mode) in cases.items():
+        outcome = Quantize(mode=mode)(model, Context(calibration=data(model)))
+        write(outcome.model, tmp_path / f"{name}.onnx")
+        x = data(model, 1, rows=4, seed=7)[0]
+        arrays |= {f"{name}.{k}": v for k, v in x.items()}
+        arrays[f"{name}.out"] = onnx_runner(outcome.model)(x)[model.outputs[0].name]
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", EMULATED, str(tmp_path), *cases]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert list(found) == list(cases)
+    assert all(float(difference) < 1e-5 for difference in found.values()), found
