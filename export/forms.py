@@ -40,9 +40,13 @@ def handed_over(forms: Mapping[str, Model | Form]) -> dict[str, str]:
 
 
 def own_names(forms: Mapping[str, Model | Form], form: str) -> frozenset[str]:
-    """The inputs and outputs of one form whose widths are the network's own: states, and what is handed over."""
+    """The inputs and outputs of one form whose widths are the network's own.
+
+    They are states, what is handed over, and outputs that say so.
+    """
     fed = [spec for spec in forms[form].inputs if spec.state_of is not None]
     names = {spec.name for spec in fed} | {spec.state_of for spec in fed if spec.state_of}
+    names |= {spec.name for spec in forms[form].outputs if spec.own_width}
     here = {spec.name for kind in _specs(forms[form]) for spec in kind}
     return frozenset(names | here.intersection(handed_over(forms)))
 

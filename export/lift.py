@@ -220,7 +220,8 @@ def _outputs(network: Lifted, form: str, names: Sequence[str], wanted: Form) -> 
         names = _chosen([spec.name for spec in wanted.outputs], tuple(names))
     names = [f"{name}_out" if name in taken else name for name in names]
     nodes = outputs_of(network.graphs[form])
+    own = {spec.name for spec in wanted.outputs if spec.own_width}
     return tuple(
-        OutputSpec(name=name, dtype=node.meta["dtype"], dims=node.meta["shape"])
+        OutputSpec(name=name, dtype=node.meta["dtype"], dims=node.meta["shape"], own_width=name in own)
         for name, node in zip(names, nodes, strict=True)
     )

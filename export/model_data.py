@@ -78,6 +78,8 @@ def _output(data: Mapping[str, Any]) -> OutputSpec:
     spec = OutputSpec(**{**data, "dims": _dims(data["dims"])})
     for text in (spec.name, spec.dtype):
         _text(text)
+    if not isinstance(spec.own_width, bool):
+        raise TypeError(f"own_width {spec.own_width!r}")
     return spec
 
 

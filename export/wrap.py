@@ -101,7 +101,9 @@ def _as_told(found: Sequence[OutputSpec], told: Sequence[str | OutputSpec]) -> t
     if len(found) != len(told):
         raise UsageError(f"Model: {len(told)} outputs were named, the network has {len(found)}.")
     return tuple(
-        replace(spec, name=o) if isinstance(o, str) else replace(spec, name=o.name, dims=_letters(spec.dims, o.dims))
+        replace(spec, name=o)
+        if isinstance(o, str)
+        else replace(spec, name=o.name, dims=_letters(spec.dims, o.dims), own_width=o.own_width)
         for spec, o in zip(found, told, strict=True)
     )
 

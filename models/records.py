@@ -71,11 +71,17 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """One named output: its type and its dimensions (letters for free ones)."""
+    """One named output: its type and its dimensions (letters for free ones).
+
+    Args:
+        own_width: its sizes in numbers are the network's own business, as those of a state are: whoever reads it (a
+            word's vector, a code to search by) takes what comes, so that a pass may make it narrower.
+    """
 
     name: str
     dtype: str
     dims: Dims
+    own_width: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

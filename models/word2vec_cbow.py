@@ -68,7 +68,7 @@ ENTRY = Entry(
         "vector": Form(
             method="vector",
             inputs=(InputSpec(name="word", dtype="int64", dims=("N",), high=_WORDS),),
-            outputs=(OutputSpec(name="vector", dtype="float32", dims=("N", 64)),),
+            outputs=(OutputSpec(name="vector", dtype="float32", dims=("N", 64), own_width=True),),
         )
     },
     task=cbow_task,
