@@ -7,19 +7,8 @@ from torch import nn
 
 from models.fsdd import LABELS, PREPROCESS, task
 from models.records import Entry, InputSpec, OutputSpec, Score, Training
-from models.variations import ACTIVATIONS, Activation, Initialization, initialize
-
-
-def _stage(inputs: int, outputs: int, convolutions: int, activation: Activation) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for _ in range(convolutions):
-        layers += [
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            ACTIVATIONS[activation](),
-        ]
-        inputs = outputs
-    return layers
+from models.variations import Activation, Initialization, initialize
+from models.vgg_stage import vgg_stage
 
 
 class CNN(nn.Module):
@@ -28,11 +17,11 @@ class CNN(nn.Module):
     def __init__(self, *, width: int, classes: int, activation: Activation, dropout: float) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            *_stage(1, width, 2, activation),
+            *vgg_stage(1, width, 2, activation),
             nn.MaxPool2d(2),
-            *_stage(width, 2 * width, 2, activation),
+            *vgg_stage(width, 2 * width, 2, activation),
             nn.MaxPool2d(2),
-            *_stage(2 * width, 4 * width, 3, activation),
+            *vgg_stage(2 * width, 4 * width, 3, activation),
             nn.AdaptiveAvgPool2d(1),
         )
         self.dropout = nn.Dropout(dropout)

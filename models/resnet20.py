@@ -80,7 +80,7 @@ ENTRY = Entry(
     licence="Apache-2.0; trained on CIFAR-10, whose licence is not stated (A. Krizhevsky 2009, Learning Multiple "
     "Layers of Features from Tiny Images)",
     training=Training(
-        optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, clip_norm=0, batch_size=128, epochs=30, average=0.998
+        optimizer="sgd", learning_rate=0.1, weight_decay=5e-4, clip_norm=0.0, batch_size=128, epochs=40, average=0.998
     ),
     typical={"N": 1},
 )

@@ -7,27 +7,8 @@ from torch import nn
 
 from models.cifar import LABELS, PREPROCESS, task
 from models.records import Entry, InputSpec, OutputSpec, Score, Training
+from models.residual import Block
 from models.variations import ACTIVATIONS, Activation, Initialization, initialize
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; (N, in, H, W) -> (N, out, H/stride, W/stride)."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int, activation: Activation) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.act1 = ACTIVATIONS[activation]()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
-        self.act2 = ACTIVATIONS[activation]()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add what the two convolutions give to the shortcut."""
-        y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
-        joined: torch.Tensor = self.act2(y + self.shortcut(x))
-        return joined
 
 
 class ResNet8(nn.Module):
@@ -38,9 +19,9 @@ class ResNet8(nn.Module):
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.norm = nn.BatchNorm2d(width)
         self.act = ACTIVATIONS[activation]()
-        self.stage1 = Block(width, width, stride=1, activation=activation)
-        self.stage2 = Block(width, 2 * width, stride=2, activation=activation)
-        self.stage3 = Block(2 * width, 4 * width, stride=2, activation=activation)
+        self.stage1 = Block(width, width, stride=1, activation=activation, bias=True)
+        self.stage2 = Block(width, 2 * width, stride=2, activation=activation, bias=True)
+        self.stage3 = Block(2 * width, 4 * width, stride=2, activation=activation, bias=True)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(4 * width, classes)
 
