@@ -10,7 +10,7 @@ from export.naming import layer_of
 from export.onnx_file import read, to_bytes, write
 from export.parity import verify
 from export.session import onnx_runner, stream
-from export.to_onnx import to_onnx
+from export.to_onnx import parsed_once, to_onnx
 from models.errors import CompressError
 from models.records import Form, InputSpec, Model, example
 from tests.export.exported import BY_NAME, TRIED, exported
@@ -184,3 +184,11 @@ def test_the_exporter_says_nothing(capfd):
 def test_an_onnx_model_passes_through():
     _, onnx_model = exported(BY_NAME["residual"])
     assert to_onnx(onnx_model) is onnx_model
+
+
+def test_the_exporters_translations_are_read_once_and_its_own_function_is_given_back():
+    library = torch.onnx._internal.exporter._registration.onnxscript_apis
+    read = library.get_torchlib_ops
+    with parsed_once():
+        assert library.get_torchlib_ops() is library.get_torchlib_ops() != []
+    assert library.get_torchlib_ops is read
