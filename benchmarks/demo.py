@@ -21,6 +21,7 @@ from compress.quantization.quantize import Quantize
 from compress.recipe import steps
 from compress.separate import Separate
 from compress.training.recovery import recover
+from compress.training.settings import Recovery
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
 from models import find, find_task
@@ -129,7 +130,11 @@ def _alone(walked: Sequence[Step], context: Context) -> Step:
     small = walked[-2]
     total = sum(int(step.outcome.facts.get("steps", 0)) for step in walked if step.outcome is not None)
     model, facts = recover(
-        _forgotten(small.model, context.seed), context, steps=total, learning_rate=2e-3, what="train alone"
+        _forgotten(small.model, context.seed),
+        context,
+        Recovery(learning_rate=2e-3),
+        steps=total,
+        what="train alone",
     )
     return replace(
         original(model, "trained alone"), settings={"steps": total}, seconds=float(facts.get("seconds", 0.0))

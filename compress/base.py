@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from models.records import Arrays, Model, Task
@@ -26,6 +27,8 @@ class Context:
         measure: times candidates by turns on the target; None where nothing may be timed.
         train_on: where training happens: "auto", "cpu" or "cuda".
         progress: called with (what is being done, steps done, steps in all).
+        checkpoint: where a pass that trains writes how far it is; None keeps nothing.
+        resume: go on from that checkpoint, where there is one.
     """
 
     task: Task | None = None
@@ -36,6 +39,8 @@ class Context:
     seed: int = 0
     train_on: Literal["auto", "cpu", "cuda"] = "auto"
     progress: Progress | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
 
 
 class Progress(Protocol):

@@ -13,6 +13,7 @@ from models.records import Model
 from .base import Context, NetworkForm, Note, Outcome
 from .student import narrowed, new_student, untouched
 from .training.recovery import recover, untrained
+from .training.settings import Recovery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +94,18 @@ class Distill:
         trained, facts = recover(
             student,
             replace(context, teacher=teacher if self.alpha else None),
+            Recovery(
+                learning_rate=self.learning_rate,
+                temperature=self.temperature,
+                teacher_weight=self.alpha,
+                batch_size=self.batch_size,
+            ),
             steps=0 if self.minutes else self.steps,
             minutes=self.minutes,
-            learning_rate=self.learning_rate,
-            temperature=self.temperature,
-            teacher_weight=self.alpha,
-            batch_size=self.batch_size,
             frozen=frozen,
             recalibrate=True,
+            checkpoint=context.checkpoint,
+            resume=context.resume,
             what="distill",
         )
         by = f"one of {_parameters(teacher):,}" if self.alpha and teacher is not None else "labels alone"

@@ -15,8 +15,14 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from models.errors import UsageError, did_you_mean
 
-Kind = Literal["whole number", "number", "yes or no", "text", "word"]
-_KINDS: dict[Any, Kind] = {int: "whole number", float: "number", bool: "yes or no", str: "text"}
+Kind = Literal["whole number", "number", "yes or no", "text", "word", "whole number or text"]
+_KINDS: dict[Any, Kind] = {
+    int: "whole number",
+    float: "number",
+    bool: "yes or no",
+    str: "text",
+    int | str: "whole number or text",
+}
 T = TypeVar("T")
 
 
@@ -63,6 +69,7 @@ class Setting:
             "yes or no": type(value) is bool,
             "text": isinstance(value, str),
             "word": value in self.words,
+            "whole number or text": type(value) in (int, str),
         }[self.kind]
         if not fits:
             wanted = f"one of {', '.join(self.words)}" if self.words else f"a {self.kind}"

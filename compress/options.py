@@ -31,6 +31,19 @@ class Words(click.Choice[str]):
         return str(value)
 
 
+class NumberOrText(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    """A whole number where it reads as one, else the text."""
+
+    name = "number or text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Never fails: what a text must be is for the field's own check to say."""
+        try:
+            return int(value)
+        except ValueError:
+            return str(value)
+
+
 SHARED: dict[str, tuple[Callable[[Function], Function], ...]] = {
     "model": (
         click.option(
@@ -114,13 +127,19 @@ def example(line: str) -> str:
 
 
 def _option(setting: Setting) -> Callable[[Function], Function]:
-    types = {"whole number": click.INT, "number": click.FLOAT, "text": click.STRING, "yes or no": click.BOOL}
+    types = {
+        "whole number": click.INT,
+        "number": click.FLOAT,
+        "text": click.STRING,
+        "yes or no": click.BOOL,
+        "whole number or text": NumberOrText(),
+    }
     name = setting.option
     return click.option(
         f"{name}/--no-{name[2:]}" if setting.kind == "yes or no" else name,
         setting.name,
         type=Words(setting.words) if setting.words else types[setting.kind],
-        metavar="LAYER" if setting.name == "skip" else None,
+        metavar=_METAVARS.get(setting.name),
         multiple=setting.many,
         default=setting.default,
         show_default=setting.default not in (None, "", ()),
@@ -128,4 +147,5 @@ def _option(setting: Setting) -> Callable[[Function], Function]:
     )
 
 
+_METAVARS = {"skip": "LAYER", "recover": "STEPS|PKG.MODULE:FUNCTION"}
 _OF_A_CALL = tuple(f.name for f in dataclasses.fields(Call) if f.init)

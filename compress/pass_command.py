@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,15 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
     """The command of a pass, made from its fields."""
 
     @takes("model", "data", "device", "train", "threads", "say")
-    def command(call: Call, model: str, output: str | None, dry_run: bool, **fields: Any) -> None:
+    def command(call: Call, model: str, output: str | None, dry_run: bool, resume: bool = False, **fields: Any) -> None:
         given = {key: value for key, value in fields.items() if value is not None}
-        _apply(build(of, given, where=name), call, model, output, dry_run=dry_run)
+        _apply(build(of, given, where=name), call, model, output, dry_run=dry_run, resume=resume)
 
     function: Callable[..., Any] = takes_settings(settings(of))(command)
+    if any(setting.name in ("recover", "steps") for setting in settings(of)):  # it trains
+        function = click.option(
+            "--resume", is_flag=True, help="Go on with the training of a run that was stopped, from its .training.pt."
+        )(function)
     function = click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")(
         function
     )
@@ -51,7 +56,7 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
     return click.command(name, help=text, short_help=summary, epilog=example(line))(function)
 
 
-def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool) -> None:
+def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool, resume: bool) -> None:
     from compress.recipe import run
     from export.files import check_output
     from export.save import check_suffix, save
@@ -65,9 +70,14 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     if dry_run:
         _say_plan(step, call, model, target, has_data=bool(context.task or context.calibration))
         return
-    outcome = run([step], model, context)[-1]
+    checkpoint = target.with_suffix(".training.pt")
+    outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
     written = save(outcome.model, target, not_the_same_as=[given])
+    if step.takes == "torch":
+        from compress.training.fine_tuning import remove_checkpoints
+
+        remove_checkpoints(checkpoint)
     _say(step, call, given, model, outcome, written)
 
 

@@ -17,7 +17,8 @@ from models.errors import UsageError
 from models.records import Model, sizes_of
 
 from .base import Context, NetworkForm, Note, Outcome
-from .training.fine_tuning import fine_tune
+from .training.fine_tuning import RECOVER, check_recovery, fine_tune
+from .training.settings import Recovery
 
 Convolution = nn.Conv1d | nn.Conv2d
 
@@ -72,14 +73,15 @@ class Separate:
     takes: ClassVar[NetworkForm] = "torch"
 
     min_channels: int = field(default=16, metadata={"help": "leave convolutions with fewer inputs: little to save"})
-    recover: int = field(default=300, metadata={"help": "training steps afterwards; 0 for none"})
+    recover: int | str = field(default=300, metadata={"help": RECOVER})
     minutes: float = field(default=0.0, metadata={"help": "training time afterwards, in place of steps"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "of that training, at its height"})
     skip: tuple[str, ...] = field(default=(), metadata={"help": "leave the layers that match this pattern"})
 
     def __post_init__(self) -> None:
-        for name, low in (("min_channels", 1), ("recover", 0), ("minutes", 0)):
-            if not getattr(self, name) >= low:
-                raise UsageError(f"separate: {name} {getattr(self, name)} asked, and it must be {low} or more.")
+        if not self.min_channels >= 1:
+            raise UsageError(f"separate: min_channels {self.min_channels} asked, and it must be 1 or more.")
+        check_recovery(self.name, self.recover, self.minutes, self.learning_rate)
 
     def __call__(self, model: Model, context: Context) -> Outcome:
         """Give the model with its convolutions replaced; LiftError where it does not run."""
@@ -100,7 +102,15 @@ class Separate:
             return Outcome(model, (), tuple(skipped))
         annotate(network, model.inputs, sizes_of(model), forms=model.forms)
         start = replace(model, network=network)
-        made, facts, note = fine_tune(start, model, context, steps=self.recover, minutes=self.minutes, what=self.name)
+        made, facts, note = fine_tune(
+            start,
+            model,
+            context,
+            steps=self.recover,
+            minutes=self.minutes,
+            what=self.name,
+            settings=Recovery(learning_rate=self.learning_rate),
+        )
         return Outcome(made, tuple(changed), (*skipped, *note), facts=facts)
 
     def refuses(self, name: str, conv: Convolution) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -18,13 +19,16 @@ from torch import nn
 
 from compress.base import Progress
 from compress.layout import channels_last
-from models.errors import CompressError, DeviceError, TrainingError, UsageError
+from models.errors import DeviceError, TrainingError, UsageError
 from models.records import Task, Training
 
 from .budget import budget
-from .feed import Feed, Tensors, own_generators
+from .early_stop import EarlyStop, is_due
+from .feed import Feed, Tensors, generators, own_generators, set_generators
 from .optimizer import learning_rate, make_optimizer
+from .precision import Precision, dtype_for, scaler_for
 from .state import Average, Loss, Run, identity, restore, store
+from .step import advance, refuse_divergence
 from .teaching import class_axis
 
 _CHECK_EVERY = 50  # steps between two looks at the losses: on a GPU each look waits for the device
@@ -35,10 +39,14 @@ class TrainingLog:
     """What a training did; `steps` and `seed` repeat it, however its budget was given.
 
     Args:
+        steps: of the whole run; an early stop leaves some of them out.
         epochs: passes over the training split that were begun.
         seconds: of training alone, before and after a resume.
         losses: (step, mean loss since the entry before), about twenty of them.
         resumed_at: the step a checkpoint was taken up at; 0 for a run from the start.
+        stopped_at: the step an early stop ended it after; 0 where it ran to its end.
+        best_step: the step whose weights were kept by an early stop's looks; 0 where there were none.
+        precision: what products and convolutions were computed in.
     """
 
     steps: int
@@ -48,6 +56,9 @@ class TrainingLog:
     device: str
     losses: tuple[tuple[int, float], ...]
     resumed_at: int = 0
+    stopped_at: int = 0
+    best_step: int = 0
+    precision: str = "float32"
 
 
 def train(
@@ -67,6 +78,9 @@ def train(
     train_on: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Progress | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
+    precision: Precision = "off",
+    early_stop: EarlyStop | None = None,
+    also: Mapping[str, Any] = MappingProxyType({}),
     what: str = "train",
 ) -> TrainingLog:
     """Train a network in place and leave it in eval mode, on the device it came from.
@@ -88,6 +102,9 @@ def train(
         train_on: "auto" is a GPU where there is one.
         progress: told at most four times a second.
         after_step: called with the network after each step, to hold what must stay as it is.
+        precision: in which numbers the network computes; see `.precision`.
+        early_stop: end before the last step when the score stands still, and keep the best weights.
+        also: what a run must share, beside its training and seed, with the checkpoint it resumes.
         what: what progress is told, and the first word of errors.
 
     Raises:
@@ -99,7 +116,7 @@ def train(
     device = place(train_on)
     trained = [p for p in network.parameters() if p.requires_grad]
     if not trained:
-        raise TrainingError(f"{what}: the network has no parameter that can be trained.")
+        raise TrainingError(f"{what}: the network has no parameter that can be trained. {_frozen_layers(network)}")
     home = trained[0].device
     batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
     feed = Feed(task.train, inputs, seed=seed, device=device, alone=not batch_norm)
@@ -117,13 +134,20 @@ def train(
             seed=seed,
             steps=steps,
             what=what,
+            dtype=dtype,
+            scaler=scaler_for(dtype, device),
+            also=also,
         )
 
     with own_generators(seed), torch.enable_grad():
         probe = next(feed.walk(), None)
         channels_last(network.to(device), list(probe[0].values()) if probe is not None else [])
         _train_mode(network)
-        saved = restore(checkpoint, identity(training, seed), network) if resume and checkpoint is not None else None
+        dtype = dtype_for(precision, network, device)
+        if dtype is not None:
+            also = {**also, "precision": str(dtype)[6:]}
+        ours = identity(training, seed, also)
+        saved = restore(checkpoint, ours, network) if resume and checkpoint is not None else None
         if saved is None:
             steps = budget(steps, minutes, training, feed, lambda: _trial(make_run(copy.deepcopy(network), 0)))
         elif steps not in (None, saved["steps"]):
@@ -135,8 +159,11 @@ def train(
             run.load(saved)
         try:
             resumed_at = run.step
-            _loop(run, checkpoint, checkpoint_seconds, progress, after_step)
-            run.average.copy_into(network)
+            _loop(run, checkpoint, checkpoint_seconds, progress, after_step, early_stop)
+            if run.best.weights:
+                network.load_state_dict(run.best.weights)
+            else:
+                run.average.copy_into(network)
         finally:
             network.to(home, memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return TrainingLog(
@@ -145,8 +172,11 @@ def train(
         seconds=round(run.seconds, 3),
         seed=seed,
         device=device,
-        losses=_curve(run.losses),
+        losses=_curve(run.losses[: run.step]),
         resumed_at=resumed_at,
+        stopped_at=run.step if run.step < steps else 0,
+        best_step=run.best.step,
+        precision=str(dtype or torch.float32)[6:],
     )
 
 
@@ -165,14 +195,6 @@ def place(train_on: Literal["auto", "cpu", "cuda"]) -> str:
     if train_on == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--train-on cuda: torch finds no CUDA device here. Use --train-on cpu, or auto.")
     return train_on
-
-
-def named(result: Any, outputs: Sequence[str]) -> Tensors:
-    """A network's result under its outputs' names."""
-    if isinstance(result, Mapping):
-        return dict(result)
-    parts = result if isinstance(result, tuple | list) else (result,)
-    return dict(zip(outputs, parts, strict=True))
 
 
 def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
@@ -197,59 +219,34 @@ def task_loss(task: Task, label_smoothing: float = 0.0) -> Loss:
     return smoothed
 
 
-def _advance(run: Run, inputs: Tensors, target: Any) -> torch.Tensor:
-    """One step of the optimizer; gives the loss before it."""
-    loss = _backward(run, inputs, target)
-    if run.training.clip_norm:
-        torch.nn.utils.clip_grad_norm_(run.trained, run.training.clip_norm)
-    run.optimizer.step()
-    run.step += 1
-    run.average.update(run.step)
-    return loss
-
-
-def _backward(run: Run, inputs: Tensors, target: Any) -> torch.Tensor:
-    """Forward and backward of one batch; what a user's network or loss raises becomes a sentence."""
-    try:
-        loss = run.objective(named(run.network(*inputs.values()), run.outputs), target, inputs)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        if isinstance(error, CompressError):
-            raise
-        shapes = ", ".join(f"{name} {str(a.dtype)[6:]}{list(a.shape)}" for name, a in inputs.items())
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise TrainingError(
-            f"{run.what}: step {run.step + 1}, batch {shapes}: {reason} ({type(error).__name__}). "
-            "Check that the data fits the network and the loss."
-        ) from error
-    return loss.detach()
-
-
 def _loop(
     run: Run,
     checkpoint: Path | None,
     checkpoint_seconds: float,
     progress: Progress | None,
     after_step: Callable[[nn.Module], None] | None,
+    early_stop: EarlyStop | None,
 ) -> None:
     began = saved_at = told_at = time.perf_counter()
     before = run.seconds
     batches = iter(run.feed)
-    while run.step < run.steps:
+    last = run.step == run.steps or _exhausted(run, early_stop)  # of a run that was finished and is resumed
+    while not last:
         rate = learning_rate(run.step, run.steps, run.training)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        loss = _advance(run, *next(batches))
+        loss = advance(run, *next(batches))
         run.losses[run.step - 1] = loss
         if after_step is not None:
             after_step(run.network)
+        if early_stop is not None and is_due(run.step, run.steps):
+            _look(run, early_stop)
         now = time.perf_counter()
         run.seconds = before + now - began
-        last = run.step == run.steps
+        last = run.step == run.steps or _exhausted(run, early_stop)
         due = checkpoint is not None and (last or now - saved_at >= checkpoint_seconds)
         if due or last or run.step % _CHECK_EVERY == 0:
-            _refuse_divergence(run)
+            refuse_divergence(run)
         if due and checkpoint is not None:
             store(run, checkpoint)
             saved_at = time.perf_counter()
@@ -259,23 +256,30 @@ def _loop(
             told_at = now
 
 
-def _refuse_divergence(run: Run) -> None:
-    finite = run.losses[: run.step].isfinite()
-    if bool(finite.all()) and all(bool(p.isfinite().all()) for p in run.trained):
-        return
-    first = int(finite.logical_not().nonzero()[0]) if not bool(finite.all()) else run.step - 1
-    raise TrainingError(
-        f"{run.what}: diverged at step {first + 1} of {run.steps}, loss {float(run.losses[first]):g}, learning rate "
-        f"{learning_rate(first, run.steps, run.training):.3g}. Try a learning rate of "
-        f"{run.training.learning_rate / 10:.3g}, clip_norm 1, or a longer warmup; if it fails at step 1, look for NaN "
-        "or huge values in the data."
-    )
+def _look(run: Run, early_stop: EarlyStop) -> None:
+    """Score the weights that would be kept if training ended here."""
+    before = generators()
+    with run.average.in_place(run.network):
+        run.best.take(early_stop.score(run.network), run.step, run.network)
+    set_generators(before)  # the next step draws what it would have drawn without a look
+
+
+def _exhausted(run: Run, early_stop: EarlyStop | None) -> bool:
+    return early_stop is not None and run.best.stale >= early_stop.patience
+
+
+def _frozen_layers(network: nn.Module) -> str:
+    """In words, for the error where nothing can be trained."""
+    frozen = [name or "itself" for name, layer in network.named_modules() if any(True for _ in layer.parameters(False))]
+    if not frozen:
+        return "It has no weights."
+    return f"All its layers with weights are frozen ({', '.join(frozen[:4])}{', ...' * (len(frozen) > 4)})."
 
 
 def _trial(run: Run) -> Callable[[], object]:
     """One training step of a run that nobody keeps, again and again."""
     batches = iter(run.feed)
-    return lambda: _advance(run, *next(batches))
+    return lambda: advance(run, *next(batches))
 
 
 def _curve(losses: torch.Tensor, points: int = 20) -> tuple[tuple[int, float], ...]:

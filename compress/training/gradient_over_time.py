@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from models.records import Arrays, Entry, Task
 from models.recurrent import PeepholeLSTM, SigmoidRNN
 
-from .engine import named
 from .feed import tensor, tensors
+from .step import named
 
 
 def norms_over_time(network: nn.Module, entry: Entry, task: Task) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from compress.base import Context
 from export.lifted import MAIN, Lifted
 from export.session import torch_runner
 from models.errors import DataError, UsageError
-from models.records import Batches, Model, Task, Training
+from models.records import Batches, Model, Task
 
 from .batch_statistics import measure_statistics
-from .engine import place, task_loss, train
+from .early_stop import EarlyStop
+from .engine import TrainingLog, place, task_loss, train
+from .features import apart, layers_to_watch, watched
 from .feed import Feed, Tensors, own_generators
+from .settings import DEFAULTS, Recovery
 from .state import Loss
 from .teacher import Teacher
 from .teaching import Lesson, plan_lessons, taught
@@ -31,14 +35,10 @@ Imitation = Callable[[Tensors, Tensors], torch.Tensor]  # (student's outputs, te
 def recover(
     model: Model,
     context: Context,
+    settings: Recovery = DEFAULTS,
     *,
     steps: int = 0,
     minutes: float = 0.0,
-    learning_rate: float = 1e-3,
-    temperature: float = 2.0,
-    teacher_weight: float = 0.5,
-    batch_size: int = 0,
-    average: float = 0.0,
     frozen: Collection[str] = (),
     recalibrate: bool = False,
     validate: bool = True,
@@ -50,20 +50,16 @@ def recover(
     """Train a copy of the model on the task's labels, on the teacher's answers, or on both.
 
     The loss is (1 - w) of the task's own and w of the teacher's (see `compress.training.teaching`; a task whose
-    outputs belong together has its own `imitation(outputs, answers)`). Without a teacher it is the task's alone;
-    without a task, or where its targets are None, the teacher's alone, on the calibration data. Only the train split
-    is learned from.
+    outputs belong together has its own `imitation(outputs, answers)`), w being `settings.teacher_weight`. Without a
+    teacher it is the task's alone; without a task, or where its targets are None, the teacher's alone, on the
+    calibration data. Only the train split is learned from.
 
     Args:
         model: a lifted one; it is not touched.
         context: its task, or its calibration data and teacher.
+        settings: all of them are among the facts.
         steps: batches to train on; with 0 and no minutes only batch statistics are measured anew.
         minutes: a budget in place of steps; the facts hold the steps that it became.
-        learning_rate: AdamW's, at the height of a cosine with warm-up.
-        temperature: of the teacher's and the student's soft classes.
-        teacher_weight: w, 0 to 1.
-        batch_size: 0 for the data's own; another one needs data that can be cut anew.
-        average: decay of averaged weights; 0 keeps the last ones.
         frozen: names of layers that stay as they are.
         recalibrate: measure batch statistics anew after training too, on up to 50 batches.
         validate: score the validation split before and after, where it has labels.
@@ -73,58 +69,78 @@ def recover(
         what: the first word of errors, and what progress is told.
 
     Returns:
-        The trained model, and the facts for the ledger: steps, seconds, losses, scores.
+        The trained model, and the facts for the ledger: settings, steps, seconds, losses, scores.
 
     Raises:
-        DataError: there is nothing to learn from.
+        DataError: there is nothing to learn from, or it does not fit the model.
         UsageError: a value is out of its range, or the teacher does not fit the model.
         TrainingError: it diverged.
     """
-    _check(what, steps, minutes, temperature, teacher_weight)
-    task = _task(context, what, batch_size)
+    if steps < 0 or minutes < 0:
+        raise UsageError(f"{what}: steps={steps}, minutes={minutes:g}, and neither may be less than 0.")
+    task = _task(context, what, settings.batch_size)
     network = copy.deepcopy(model.module)
     inputs, outputs = [spec.name for spec in model.inputs], [spec.name for spec in model.outputs]
     device = place(context.train_on)
     feed = Feed(task.train, inputs, seed=context.seed, device=device, alone=False)
     facts: dict[str, Any] = {"steps": 0}
+    made = replace(model, network=network.eval())
+    _refuse_other_data(made, _first(feed)[0], what)
     scored = validate and context.task is not None and _first(feed)[1] is not None
     if scored:
-        before = torch_runner(replace(model, network=network.eval()))
-        facts["validation_before"] = float(task.score(before, "validation").value)
+        facts["validation_before"] = float(task.score(torch_runner(made), "validation").value)
     with _frozen(network, frozen), own_generators(context.seed):
         if steps or minutes:
             teacher = None
-            if context.teacher is not None and teacher_weight:
+            if context.teacher is not None and settings.teacher_weight:
                 teacher = Teacher(context.teacher, inputs=inputs, outputs=outputs, device=device)
-            loss = _loss(model, context, feed, teacher, temperature, teacher_weight, what)
-            if teacher is not None and steps >= 2 * feed.batches_per_epoch():
-                probe = next(iter(copy.copy(feed)))[0]
-                facts["remembered"] = teacher.remember(lambda: (batch for batch, _ in feed.walk()), probe)
-            log = train(
-                network,
-                task,
-                Training(learning_rate=learning_rate, average=average),
-                inputs=inputs,
-                outputs=outputs,
-                loss=loss,
-                steps=steps or None,
-                minutes=minutes or None,
-                checkpoint=checkpoint,
-                resume=resume,
-                seed=context.seed,
-                train_on=context.train_on,
-                progress=context.progress,
-                after_step=after_step,
-                what=what,
-            )
-            facts |= {"steps": log.steps, "epochs": log.epochs, "seconds": log.seconds, "seed": log.seed}
-            facts |= {"first_loss": log.losses[0][1], "last_loss": log.losses[-1][1], "taught": teacher is not None}
+            loss = _loss(model, context, feed, teacher, settings, what)
+            with _attending(network, teacher, feed, settings) as attention:
+                if teacher is not None and attention is None and steps >= 2 * feed.batches_per_epoch():
+                    probe = next(iter(copy.copy(feed)))[0]
+                    facts["remembered"] = teacher.remember(lambda: (batch for batch, _ in feed.walk()), probe)
+                log = train(
+                    network,
+                    task,
+                    settings.training(),
+                    inputs=inputs,
+                    outputs=outputs,
+                    loss=loss if attention is None else _beside(loss, settings.features, attention),
+                    steps=steps or None,
+                    minutes=minutes or None,
+                    checkpoint=checkpoint,
+                    resume=resume,
+                    seed=context.seed,
+                    train_on=context.train_on,
+                    progress=context.progress,
+                    after_step=after_step,
+                    precision=settings.precision,
+                    early_stop=_early_stop(made, context, settings, what),
+                    also={**settings.unlike_the_engine(), "starting_weights": fingerprint(model.module)},
+                    what=what,
+                )
+            facts |= settings.facts() | _told(log) | {"taught": teacher is not None}
         if recalibrate or not facts["steps"]:
             facts["recalibrated"] = measure_statistics(network, feed)
-    recovered = replace(model, network=network.eval())
     if scored:
-        facts["validation_after"] = float(task.score(torch_runner(recovered), "validation").value)
-    return recovered, facts
+        facts["validation_after"] = float(task.score(torch_runner(made), "validation").value)
+    return made, facts
+
+
+def _told(log: TrainingLog) -> dict[str, Any]:
+    """What the ledger keeps of a training."""
+    facts: dict[str, Any] = {"steps": log.steps, "epochs": log.epochs, "seconds": log.seconds, "seed": log.seed}
+    facts |= {"first_loss": log.losses[0][1], "last_loss": log.losses[-1][1], "precision": log.precision}
+    return facts | {"stopped_at": log.stopped_at, "best_step": log.best_step} if log.best_step else facts
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Of all weights and buffers: a training is only resumed on the network that it began with."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, value in network.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def untrained(model: Model) -> str:
@@ -202,15 +218,7 @@ def _task(context: Context, what: str, batch_size: int) -> Task:
     return cast(Task, task.with_batch_size(batch_size))
 
 
-def _loss(
-    model: Model,
-    context: Context,
-    feed: Feed,
-    teacher: Teacher | None,
-    temperature: float,
-    teacher_weight: float,
-    what: str,
-) -> Loss:
+def _loss(model: Model, context: Context, feed: Feed, teacher: Teacher | None, settings: Recovery, what: str) -> Loss:
     """The loss that fits what there is: labels, a teacher, or both."""
     inputs, target = _first(feed)
     labelled = context.task is not None and target is not None
@@ -219,15 +227,68 @@ def _loss(
         if hard is None:
             raise DataError(f"{what}: the data has no labels, and there is no teacher to learn from instead.")
         return hard
-    answers = teacher.ask(inputs)
+    answers = teacher.first(inputs, what)
     imitation: Imitation | None = getattr(context.task, "imitation", None)
     lessons = [] if imitation else plan_lessons(model, context.task, target, answers)
-    _compare(model, answers, teacher.outputs, what)
-    hard = hard if teacher_weight < 1 else None
-    return blend(hard, teacher, lessons, temperature=temperature, teacher_weight=teacher_weight, imitation=imitation)
+    _compare(model, answers, what)
+    w = settings.teacher_weight
+    hard = hard if w < 1 else None
+    return blend(hard, teacher, lessons, temperature=settings.temperature, teacher_weight=w, imitation=imitation)
 
 
-def _compare(model: Model, answers: Tensors, outputs: Sequence[str], what: str) -> None:
+@contextmanager
+def _attending(
+    network: nn.Module, teacher: Teacher | None, feed: Feed, settings: Recovery
+) -> Iterator[Callable[[], torch.Tensor] | None]:
+    """Meanwhile how far apart student and teacher attended in the batch they have just seen; None where not asked."""
+    if not settings.features or teacher is None:
+        yield None
+        return
+    if teacher.network is None:
+        raise UsageError("recovery: features are asked of a teacher that is ONNX, and has no layers to look into.")
+    batch = [array.cpu() for array in _first(feed)[0].values()]
+    layers = layers_to_watch(network, copy.deepcopy(teacher.network).cpu(), batch)
+    with watched(network, layers) as mine, watched(teacher.network, layers) as theirs:
+        yield lambda: apart(mine, theirs)
+
+
+def _beside(loss: Loss, weight: float, attention: Callable[[], torch.Tensor]) -> Loss:
+    return lambda outputs, target, inputs: loss(outputs, target, inputs) + weight * attention()
+
+
+def _early_stop(model: Model, context: Context, settings: Recovery, what: str) -> EarlyStop | None:
+    """The validation score of the model's own network, the other way round where less is better."""
+    if not settings.patience:
+        return None
+    if context.task is None:
+        raise UsageError(
+            f"{what}: patience={settings.patience} needs a score on a validation split, and there is no task. "
+            "Name data with --data, or set patience to 0."
+        )
+    task = context.task
+
+    def score(network: nn.Module) -> float:
+        found = task.score(torch_runner(replace(model, network=network)), "validation")
+        return float(found.value) if found.higher_is_better else -float(found.value)
+
+    return EarlyStop(score=score, patience=settings.patience)
+
+
+def _refuse_other_data(model: Model, inputs: Tensors, what: str) -> None:
+    """Raise DataError where the first batch is not what the network takes."""
+    arrays = {name: array.cpu().numpy() for name, array in inputs.items()}
+    try:
+        torch_runner(model)(arrays)
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
+        wanted = ", ".join(f"{spec.name} {spec.dtype}{list(spec.dims)}" for spec in model.inputs)
+        raise DataError(
+            f"{what}: the data's first batch is {shapes}, and the network takes {wanted}: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+
+
+def _compare(model: Model, answers: Tensors, what: str) -> None:
     for spec in model.outputs:
         shape = tuple(answers[spec.name].shape)
         fits = len(shape) == len(spec.dims) and all(
@@ -258,12 +319,3 @@ def _frozen(network: nn.Module, layers: Collection[str]) -> Iterator[None]:
     finally:
         for parameter in held:
             parameter.requires_grad_(True)
-
-
-def _check(what: str, steps: int, minutes: float, temperature: float, teacher_weight: float) -> None:
-    if steps < 0 or minutes < 0:
-        raise UsageError(f"{what}: steps={steps}, minutes={minutes:g}, and neither may be less than 0.")
-    if temperature <= 0:
-        raise UsageError(f"{what}: temperature={temperature:g}, and it must be more than 0.")
-    if not 0 <= teacher_weight <= 1:
-        raise UsageError(f"{what}: teacher_weight={teacher_weight:g}, and it must lie from 0 to 1.")

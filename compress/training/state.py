@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from export.files import whole
 from models.errors import TrainingError, UsageError
 from models.records import Training
 
+from .early_stop import Best
 from .feed import Feed, Tensors, generators
 
 Loss = Callable[[Tensors, Any, Tensors], torch.Tensor]  # outputs, target, inputs of one batch -> mean loss
@@ -49,6 +52,18 @@ class Average:
         for live, averaged in zip(self.live, self.averaged, strict=True):
             live.copy_(averaged)
 
+    @contextmanager
+    def in_place(self, network: nn.Module) -> Iterator[None]:
+        """Meanwhile the network has the averaged weights."""
+        kept = [live.clone() for live in self.live]
+        self.copy_into(network)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for live, value in zip(self.live, kept, strict=True):
+                    live.copy_(value)
+
 
 @dataclass(kw_only=True)
 class Run:
@@ -64,6 +79,10 @@ class Run:
     seed: int
     steps: int
     what: str
+    dtype: torch.dtype | None  # of products and convolutions; None for float32
+    scaler: torch.amp.GradScaler
+    also: Mapping[str, Any]  # what else the identity of this run holds
+    best: Best = field(default_factory=Best)
     step: int = 0
     seconds: float = 0.0
     losses: torch.Tensor = field(init=False)  # (steps,), on the device, so that no step waits for it
@@ -81,18 +100,22 @@ class Run:
         self.losses.copy_(saved["losses"])
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.feed.resume(saved["epoch"], saved["index"], saved["generators"])
+        if "best" in saved:
+            self.best.load(saved["best"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
 
 
-def identity(training: Training, seed: int) -> dict[str, Any]:
+def identity(training: Training, seed: int, also: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """The settings that a resumed run must share with the one that was stopped."""
-    return {"seed": seed, **asdict(training)}
+    return {"seed": seed, **asdict(training), **also}
 
 
 def store(run: Run, path: Path) -> None:
     """Write the checkpoint, whole or not at all; a disk that is full leaves the last one as it was."""
     state = {
         "compress_training": _FORMAT,
-        "identity": identity(run.training, run.seed),
+        "identity": identity(run.training, run.seed, run.also),
         "steps": run.steps,
         "step": run.step,
         "seconds": run.seconds,
@@ -103,6 +126,8 @@ def store(run: Run, path: Path) -> None:
         "optimizer": run.optimizer.state_dict(),
         "average": run.average.averaged,
         "losses": run.losses,
+        "best": run.best.state(),
+        "scaler": run.scaler.state_dict(),
     }
     with whole(path) as part:
         torch.save(state, part)

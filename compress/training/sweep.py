@@ -17,9 +17,9 @@ from export.session import Formed
 from models.errors import TrainingError, UsageError, did_you_mean
 from models.records import Arrays, Entry, Form, Runner, Score, Task, Training
 
-from .engine import named
 from .feed import Feed
 from .gradient_over_time import norms_over_time
+from .step import named
 from .train_entry import build_network, find_entry, split_settings, train_network, with_code
 
 

@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from compress.layout import channels_last
 from export.session import onnx_runner
-from models.errors import UsageError
+from models.errors import CompressError, UsageError
 from models.records import Model
 
-from .engine import named
 from .feed import Tensors, tensor
+from .step import named
 
 _MEMORY_BYTES = 256 << 20
 
@@ -40,11 +41,12 @@ class Teacher:
         self.inputs, self.outputs, self.device = tuple(inputs), tuple(outputs), device
         self._rows: dict[bytes, int] = {}
         self._answers: Tensors = {}
+        self.network: nn.Module | None = None
         if model.is_onnx:
             self._run, self._names = onnx_runner(replace(model, forms={})), [spec.name for spec in model.inputs]
         else:
-            self._network = copy.deepcopy(model.network).to(device).eval().requires_grad_(False)  # type: ignore[union-attr]
-        self._is_onnx, self._asked = model.is_onnx, False
+            self.network = copy.deepcopy(model.module).to(device).eval().requires_grad_(False)
+        self._name, self._asked = model.name or "model", False
 
     def __call__(self, inputs: Tensors) -> Tensors:
         """The answers to one batch, by the student's names of the outputs."""
@@ -66,14 +68,26 @@ class Teacher:
     def ask(self, inputs: Tensors) -> Tensors:
         """The answers to one batch, computed."""
         given = [inputs[name] for name in self.inputs]
-        if not self._is_onnx:
+        if self.network is not None:
             if not self._asked:
-                channels_last(self._network, given)
+                channels_last(self.network, given)
                 self._asked = True
-            return named(self._network(*given), self.outputs)
+            return named(self.network(*given), self.outputs)
         arrays = {name: array.cpu().numpy() for name, array in zip(self._names, given, strict=True)}
         answers = self._run(arrays).values()
         return {name: tensor(array, self.device) for name, array in zip(self.outputs, answers, strict=True)}
+
+    def first(self, inputs: Tensors, what: str) -> Tensors:
+        """The answers to the first batch; raises UsageError where the teacher cannot take it."""
+        try:
+            return self.ask(inputs)
+        except (RuntimeError, ValueError, TypeError, LookupError, CompressError) as error:
+            shapes = ", ".join(f"{name} {str(a.dtype)[6:]}{list(a.shape)}" for name, a in inputs.items())
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(
+                f"{what}: the teacher {self._name!r} cannot take the student's batch {shapes}: {reason} "
+                "They need the same inputs and outputs."
+            ) from error
 
     def remember(self, walk: Callable[[], Iterator[Tensors]], probe: Tensors) -> int:
         """Ask for every row of the split that `walk` goes through, and give how many rows are now known.

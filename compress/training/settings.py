@@ -1,0 +1,74 @@
+"""How a network is brought back to its score: every setting of a recovery, each of them in the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.errors import UsageError
+from models.records import Training
+
+from .precision import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What a recovery trains with; a pass shows those few of them that its user needs.
+
+    Args:
+        learning_rate: AdamW's, at the height of a cosine with warm-up.
+        average: decay of averaged weights, 0 <= average < 1; 0 keeps the last ones.
+        teacher_weight: share of the loss on the teacher's answers, 0 to 1; the labels have the rest.
+        temperature: of the teacher's and the student's soft classes.
+        features: weight of the loss on the teacher's intermediate layers, beside the rest (`.features`); 0 for none.
+        batch_size: 0 for the data's own; another one needs data that can be cut anew.
+        precision: in which numbers the network computes while it trains (`.precision`).
+        patience: stop after as many looks at the validation split without a better score, and keep the best weights;
+            there are twenty looks in a full run. 0 trains to the end and keeps the last weights.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    learning_rate: float = 1e-3
+    average: float = 0.0
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
+    features: float = 0.0
+    batch_size: int = 0
+    precision: Precision = "auto"
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for text in self._out_of_range():
+            raise UsageError(f"recovery: {text}.")
+
+    def _out_of_range(self) -> Iterator[str]:
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                yield f"{name}={getattr(self, name):g}, and it must be more than 0"
+        if not 0 <= self.teacher_weight <= 1:
+            yield f"teacher_weight={self.teacher_weight:g}, and it must lie from 0 to 1"
+        if not 0 <= self.average < 1:
+            yield f"average={self.average:g}, and it must be 0 or more, and less than 1"
+        for name in ("features", "batch_size", "patience"):
+            if not 0 <= getattr(self, name) < math.inf:
+                yield f"{name}={getattr(self, name):g}, and it must be 0 or more"
+
+    def training(self) -> Training:
+        """The engine's own settings among them."""
+        return Training(learning_rate=self.learning_rate, average=self.average)
+
+    def unlike_the_engine(self) -> dict[str, Any]:
+        """Those that the engine does not see; they must be the same when a training is resumed."""
+        names = ("teacher_weight", "temperature", "features", "batch_size", "patience")
+        return {name: getattr(self, name) for name in names}
+
+    def facts(self) -> dict[str, Any]:
+        """Every setting, for the ledger."""
+        return asdict(self)
+
+
+DEFAULTS = Recovery()
