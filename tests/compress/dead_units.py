@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.base import Context
 from compress.pruning.axes import Product, keep_mask
 from compress.pruning.cut import cut
 from compress.pruning.edits import Attribute
-from compress.pruning.importance import score_units
+from compress.pruning.importance import random
 from compress.pruning.prune import Prune, most_important
 from compress.pruning.units import analyse, groups_of
 from export.lifted import evaluating, tensors
@@ -31,9 +32,11 @@ class MaskedNorm(nn.Module):
         count = self.mask.sum()
         centre = (x * self.mask).sum(self.over, keepdim=True) / count if isinstance(self.norm, nn.LayerNorm) else 0
         spread = ((x - centre) * self.mask).square().sum(self.over, keepdim=True) / count
-        y = (x - centre) * torch.rsqrt(spread + self.norm.eps) * self.mask
+        eps = torch.finfo(x.dtype).eps if self.norm.eps is None else self.norm.eps  # what nn.RMSNorm takes for None
+        y = (x - centre) * torch.rsqrt(spread + eps) * self.mask
         y = y if self.norm.weight is None else y * self.norm.weight
-        return y if self.norm.bias is None else y + self.norm.bias
+        bias = getattr(self.norm, "bias", None)
+        return y if bias is None else y + bias
 
 
 def killed(network, ties, keep):
@@ -59,7 +62,7 @@ def dead_and_cut(model, *, ratio=0.5, seed=0, skip=()):
     copied = replace(model, network=copy.deepcopy(model.network))
     ties = analyse(copied, skip=skip)
     counts = Prune(ratio=ratio).widths(ties, groups_of(ties), multiple=1)
-    keep = most_important(score_units(ties, list(counts), "random", seed=seed), counts)
+    keep = most_important(random(copied, ties, list(counts), Context(seed=seed)), counts)
     dead = replace(model, network=killed(model.network, ties, keep))
     return dead, cut(copied, ties, keep)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress.base import Context
 from compress.pruning.importance import score_units
 from compress.pruning.magnitude import keep_zero, large
 from compress.pruning.units import analyse, groups_of
@@ -19,10 +20,11 @@ def model_of(module):
     return Model(network=found.network, inputs=inputs, outputs=found.outputs)
 
 
-def scores(model, kind, **settings):
-    ties = analyse(replace(model, network=copy.deepcopy(model.network)))
+def scores(model, kind, **context):
+    copied = replace(model, network=copy.deepcopy(model.network))
+    ties = analyse(copied)
     (axis,) = [group.axis for group in groups_of(ties) if not group.reason]
-    return score_units(ties, [axis], kind, **settings)[axis]
+    return score_units(copied, ties, [axis], kind, Context(**context))[0][axis]
 
 
 @pytest.mark.parametrize(("kind", "order"), [("l2", 2), ("l1", 1)])
