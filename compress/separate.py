@@ -18,7 +18,7 @@ from models.records import Model, sizes_of
 
 from .base import Context, NetworkForm, Note, Outcome
 from .training.fine_tuning import RECOVER, check_recovery, fine_tune
-from .training.settings import Recovery
+from .training.settings import DEFAULTS, Recovery
 
 Convolution = nn.Conv1d | nn.Conv2d
 
@@ -75,7 +75,9 @@ class Separate:
     min_channels: int = field(default=16, metadata={"help": "leave convolutions with fewer inputs: little to save"})
     recover: int | str = field(default=300, metadata={"help": RECOVER})
     minutes: float = field(default=0.0, metadata={"help": "training time afterwards, in place of steps"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "of that training, at its height"})
+    learning_rate: float = field(
+        default=DEFAULTS.learning_rate, metadata={"help": "of that training, at the height of a cosine with warm-up"}
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "leave the layers that match this pattern"})
 
     def __post_init__(self) -> None:

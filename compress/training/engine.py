@@ -31,6 +31,7 @@ from .state import Average, Loss, Run, identity, restore, store
 from .step import advance, refuse_divergence
 from .teaching import class_axis
 
+_FIRST_CHECKPOINT_SECONDS, _CHECKPOINT_SHARE = 0.2, 0.02  # at most this share of the time goes into writing them
 _CHECK_EVERY = 50  # steps between two looks at the losses: on a GPU each look waits for the device
 
 
@@ -96,7 +97,7 @@ def train(
         minutes: a budget of time; the steps that fit are measured on a copy, then fixed, so that the run can be
             repeated by `steps`.
         checkpoint: written in between and at the end, whole or not at all.
-        checkpoint_seconds: time between two checkpoints.
+        checkpoint_seconds: time between two checkpoints, at most; small ones, quickly written, come more often.
         resume: go on from the checkpoint, where there is one, to the weights of an undisturbed run.
         seed: of the order of the batches, of dropout, and of what a loader draws.
         train_on: "auto" is a GPU where there is one.
@@ -228,6 +229,7 @@ def _loop(
     early_stop: EarlyStop | None,
 ) -> None:
     began = saved_at = told_at = time.perf_counter()
+    pause = min(checkpoint_seconds, _FIRST_CHECKPOINT_SECONDS)
     before = run.seconds
     batches = iter(run.feed)
     last = run.step == run.steps or _exhausted(run, early_stop)  # of a run that was finished and is resumed
@@ -244,12 +246,13 @@ def _loop(
         now = time.perf_counter()
         run.seconds = before + now - began
         last = run.step == run.steps or _exhausted(run, early_stop)
-        due = checkpoint is not None and (last or now - saved_at >= checkpoint_seconds)
+        due = checkpoint is not None and (last or now - saved_at >= pause)
         if due or last or run.step % _CHECK_EVERY == 0:
             refuse_divergence(run)
         if due and checkpoint is not None:
             store(run, checkpoint)
             saved_at = time.perf_counter()
+            pause = min(checkpoint_seconds, (saved_at - now) / _CHECKPOINT_SHARE)
         if progress is not None and (last or now - told_at >= 0.25):
             recent = float(run.losses[max(0, run.step - 20) : run.step].mean())
             progress(run.what, run.step, run.steps, detail=f"loss {recent:.4f}, rate {rate:.2g}")

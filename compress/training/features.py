@@ -4,7 +4,8 @@ The map of a layer is the sum over its channels of the squared values, one numbe
 token). It has no channels, so that a network of fewer channels is compared with its teacher without any projection.
 
 Source: Zagoruyko & Komodakis 2017 (arXiv:1612.03928) sec. 3.1, F_sum^2, and eq. 2 with its distance squared. They
-take the last layer of every resolution; so do we, by the places of the layers that both networks have.
+take the last layer of every resolution; so do we, by the places of the layers that both networks have. Left out are
+the network's output, which is taught by itself, and layer normalization, after which every place has the same sum.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from models.errors import UsageError
 
 _CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_CHANNELS_LAST = (nn.Linear, nn.RNNBase, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention)
+_CHANNELS_LAST = (nn.Linear, nn.RNNBase, nn.Embedding, nn.MultiheadAttention)
 
 
 def attention_map(value: torch.Tensor, axis: int) -> torch.Tensor:
@@ -76,6 +77,7 @@ def layers_to_watch(student: nn.Module, teacher: nn.Module, inputs: Sequence[tor
 def _places(network: nn.Module, inputs: Sequence[torch.Tensor]) -> dict[str, tuple[int, ...]]:
     """Layer -> the shape of its values without batch and channels, in the order of the calls."""
     found: dict[str, tuple[int, ...]] = {}
+    values: dict[str, torch.Tensor] = {}
     names = {layer: name for name, layer in network.named_modules() if _axis(layer) is not None}
 
     def look(layer: nn.Module, given: Any, value: Any) -> None:
@@ -85,19 +87,20 @@ def _places(network: nn.Module, inputs: Sequence[torch.Tensor]) -> dict[str, tup
             del shape[axis - 1 if axis > 0 else axis]
             if any(size > 1 for size in shape):
                 found.pop(names[layer], None)
-                found[names[layer]] = tuple(shape)
+                found[names[layer]], values[names[layer]] = tuple(shape), value
 
     hooks = [layer.register_forward_hook(look) for layer in names]
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.no_grad():
-            network.eval()(*inputs)
+            given = network.eval()(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    return found
+    outputs = [id(output) for output in (given if isinstance(given, tuple | list) else (given,))]
+    return {name: shape for name, shape in found.items() if id(values[name]) not in outputs}
 
 
 def _axis(layer: nn.Module) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,11 @@ from models.records import Batches, Model, Task
 
 from .batch_statistics import measure_statistics
 from .early_stop import EarlyStop
-from .engine import TrainingLog, place, task_loss, train
-from .features import apart, layers_to_watch, watched
+from .engine import TrainingLog, place, train
 from .feed import Feed, Tensors, own_generators
+from .objective import attending, beside, objective
 from .settings import DEFAULTS, Recovery
-from .state import Loss
 from .teacher import Teacher
-from .teaching import Lesson, plan_lessons, taught
-
-Imitation = Callable[[Tensors, Tensors], torch.Tensor]  # (student's outputs, teacher's) -> how far apart they are
 
 
 def recover(
@@ -85,8 +81,9 @@ def recover(
     feed = Feed(task.train, inputs, seed=context.seed, device=device, alone=False)
     facts: dict[str, Any] = {"steps": 0}
     made = replace(model, network=network.eval())
-    _refuse_other_data(made, _first(feed)[0], what)
-    scored = validate and context.task is not None and _first(feed)[1] is not None
+    batch = _first(feed)
+    _refuse_other_data(made, batch[0], what)
+    scored = validate and context.task is not None and batch[1] is not None
     if scored:
         facts["validation_before"] = float(task.score(torch_runner(made), "validation").value)
     with _frozen(network, frozen), own_generators(context.seed):
@@ -94,8 +91,8 @@ def recover(
             teacher = None
             if context.teacher is not None and settings.teacher_weight:
                 teacher = Teacher(context.teacher, inputs=inputs, outputs=outputs, device=device)
-            loss = _loss(model, context, feed, teacher, settings, what)
-            with _attending(network, teacher, feed, settings) as attention:
+            loss = objective(model, context, batch, teacher, settings, what)
+            with attending(network, teacher, batch[0], settings) as attention:
                 if teacher is not None and attention is None and steps >= 2 * feed.batches_per_epoch():
                     probe = next(iter(copy.copy(feed)))[0]
                     facts["remembered"] = teacher.remember(lambda: (batch for batch, _ in feed.walk()), probe)
@@ -105,7 +102,7 @@ def recover(
                     settings.training(),
                     inputs=inputs,
                     outputs=outputs,
-                    loss=loss if attention is None else _beside(loss, settings.features, attention),
+                    loss=loss if attention is None else beside(loss, settings.features, attention),
                     steps=steps or None,
                     minutes=minutes or None,
                     checkpoint=checkpoint,
@@ -165,34 +162,6 @@ def _reached(network: Lifted, form: str) -> list[str]:
     return list(dict.fromkeys(called + [str(n.target).rpartition(".")[0] for n in nodes if n.op == "get_attr"]))
 
 
-def blend(
-    hard: Loss | None,
-    teacher: Callable[[Tensors], Tensors] | None,
-    lessons: Sequence[Lesson],
-    *,
-    temperature: float,
-    teacher_weight: float,
-    imitation: Imitation | None = None,
-) -> Loss:
-    """(1 - w) of the loss on labels and w of the loss on the teacher's answers; one of the two alone counts whole.
-
-    For logits (N, C) and class numbers this is the loss of Hinton, Vinyals & Dean 2015 (arXiv:1503.02531):
-    w T^2 KL(teacher_T || student_T) + (1 - w) CE. A task's own imitation takes the place of the lessons.
-    """
-    if teacher is None:
-        assert hard is not None
-        return hard
-
-    def loss(outputs: Tensors, target: Any, inputs: Tensors) -> torch.Tensor:
-        answers = teacher(inputs)
-        soft = imitation(outputs, answers) if imitation else taught(lessons, outputs, answers, temperature, target)
-        if hard is None:
-            return soft
-        return teacher_weight * soft + (1 - teacher_weight) * hard(outputs, target, inputs)
-
-    return loss
-
-
 @dataclass(frozen=True)
 class _Unlabelled:
     """Calibration data in the place of a task: something to learn from a teacher on."""
@@ -216,44 +185,6 @@ def _task(context: Context, what: str, batch_size: int) -> Task:
             "Set the size there, and batch_size to 0."
         )
     return cast(Task, task.with_batch_size(batch_size))
-
-
-def _loss(model: Model, context: Context, feed: Feed, teacher: Teacher | None, settings: Recovery, what: str) -> Loss:
-    """The loss that fits what there is: labels, a teacher, or both."""
-    inputs, target = _first(feed)
-    labelled = context.task is not None and target is not None
-    hard = task_loss(context.task) if labelled and context.task is not None else None
-    if teacher is None:
-        if hard is None:
-            raise DataError(f"{what}: the data has no labels, and there is no teacher to learn from instead.")
-        return hard
-    answers = teacher.first(inputs, what)
-    imitation: Imitation | None = getattr(context.task, "imitation", None)
-    lessons = [] if imitation else plan_lessons(model, context.task, target, answers)
-    _compare(model, answers, what)
-    w = settings.teacher_weight
-    hard = hard if w < 1 else None
-    return blend(hard, teacher, lessons, temperature=settings.temperature, teacher_weight=w, imitation=imitation)
-
-
-@contextmanager
-def _attending(
-    network: nn.Module, teacher: Teacher | None, feed: Feed, settings: Recovery
-) -> Iterator[Callable[[], torch.Tensor] | None]:
-    """Meanwhile how far apart student and teacher attended in the batch they have just seen; None where not asked."""
-    if not settings.features or teacher is None:
-        yield None
-        return
-    if teacher.network is None:
-        raise UsageError("recovery: features are asked of a teacher that is ONNX, and has no layers to look into.")
-    batch = [array.cpu() for array in _first(feed)[0].values()]
-    layers = layers_to_watch(network, copy.deepcopy(teacher.network).cpu(), batch)
-    with watched(network, layers) as mine, watched(teacher.network, layers) as theirs:
-        yield lambda: apart(mine, theirs)
-
-
-def _beside(loss: Loss, weight: float, attention: Callable[[], torch.Tensor]) -> Loss:
-    return lambda outputs, target, inputs: loss(outputs, target, inputs) + weight * attention()
 
 
 def _early_stop(model: Model, context: Context, settings: Recovery, what: str) -> EarlyStop | None:
@@ -286,19 +217,6 @@ def _refuse_other_data(model: Model, inputs: Tensors, what: str) -> None:
             f"{what}: the data's first batch is {shapes}, and the network takes {wanted}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-
-
-def _compare(model: Model, answers: Tensors, what: str) -> None:
-    for spec in model.outputs:
-        shape = tuple(answers[spec.name].shape)
-        fits = len(shape) == len(spec.dims) and all(
-            isinstance(want, str) or have == want for have, want in zip(shape, spec.dims, strict=True)
-        )
-        if not fits and spec.name not in {i.state_of for i in model.inputs}:
-            raise UsageError(
-                f"{what}: the teacher gives {list(shape)} as output {spec.name!r}, and the student "
-                f"{list(spec.dims)}. They need the same outputs."
-            )
 
 
 def _first(feed: Feed) -> tuple[Tensors, Any]:

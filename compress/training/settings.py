@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from models.errors import UsageError
 from models.records import Training
@@ -32,10 +32,10 @@ class Recovery:
         UsageError: a value is out of its range.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     average: float = 0.0
-    teacher_weight: float = 0.5
-    temperature: float = 2.0
+    teacher_weight: float = 0.9
+    temperature: float = 1.0
     features: float = 0.0
     batch_size: int = 0
     precision: Precision = "auto"
@@ -53,6 +53,8 @@ class Recovery:
             yield f"teacher_weight={self.teacher_weight:g}, and it must lie from 0 to 1"
         if not 0 <= self.average < 1:
             yield f"average={self.average:g}, and it must be 0 or more, and less than 1"
+        if self.precision not in get_args(Precision):
+            yield f"precision={self.precision!r}, and it is one of {', '.join(get_args(Precision))}"
         for name in ("features", "batch_size", "patience"):
             if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name}={getattr(self, name):g}, and it must be 0 or more"

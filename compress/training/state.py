@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -129,8 +130,10 @@ def store(run: Run, path: Path) -> None:
         "best": run.best.state(),
         "scaler": run.scaler.state_dict(),
     }
+    written = io.BytesIO()  # torch's own writer to a file hides why it failed: a full disk, a quota
+    torch.save(state, written)
     with whole(path) as part:
-        torch.save(state, part)
+        part.write_bytes(written.getbuffer())
 
 
 def restore(path: Path, settings: Mapping[str, Any], network: nn.Module) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 import copy
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -166,6 +167,29 @@ def test_ctrl_c_leaves_the_last_checkpoint_whole(tmp_path):
         )
     assert torch.load(path, weights_only=True)["step"] == 4
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_on_a_full_disk_the_last_checkpoint_stays_and_can_be_resumed(tmp_path):
+    path, start, task = tmp_path / "run.pt", convolutional(), digits()
+    settings = {**NAMES, "steps": 7, "checkpoint": path, "checkpoint_seconds": 0.0}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(network, calls=[0]):  # noqa: B006 counts its own calls
+        calls[0] += 1
+        if calls[0] == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+
+    try:
+        with pytest.raises(CompressError, match=r"run\.pt' could not be written: the disk is full"):
+            train(copy.deepcopy(start), task, Training(), **settings, after_step=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(path, weights_only=True)["step"] == 4
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+    resumed, undisturbed = copy.deepcopy(start), copy.deepcopy(start)
+    train(resumed, task, Training(), **settings, resume=True)
+    train(undisturbed, task, Training(), **NAMES, steps=7)
+    assert same(resumed, undisturbed)
 
 
 def test_minutes_become_steps_that_repeat_the_run():

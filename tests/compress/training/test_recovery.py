@@ -10,7 +10,7 @@ from compress.training.engine import train
 from compress.training.recovery import recover
 from compress.training.settings import Recovery
 from export.to_onnx import to_onnx
-from models.errors import DataError, UsageError
+from models.errors import DataError, TrainingError, UsageError
 from models.records import InputSpec, Training
 from tests.compress.small_tasks import (
     FRAMES,
@@ -157,6 +157,18 @@ def test_it_resumes_to_the_same_bits(tmp_path, teacher, student):
         (Context(calibration=[{"x": torch.zeros(2, 1, 8, 8).numpy()}]), {"steps": 1}, DataError, "has no labels, and"),
         (Context(task=digits()), {"steps": -1}, UsageError, "steps=-1, minutes=0"),
         (
+            Context(task=Plain([(torch.zeros(2, 3, 8, 8), torch.zeros(2).long())])),
+            {"steps": 1},
+            DataError,
+            r"takes 'x' as float32\[N,1,8,8\], and the data hold an array of shape \[2, 3, 8, 8\]",
+        ),
+        (
+            Context(task=digits()),
+            {"steps": 1, "frozen": ("0", "1", "3", "4", "9")},
+            TrainingError,
+            r"prune: .* no parameter .*\. All its layers with weights are frozen \(0, 1, 3, 4, \.\.\.\)",
+        ),
+        (
             Context(task=Plain([(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())])),
             {"steps": 1, "settings": Recovery(batch_size=7)},
             UsageError,
@@ -175,6 +187,15 @@ def test_a_teacher_with_other_outputs_is_refused(student):
         UsageError, match=r"the teacher gives \[64, 3\] as output 'logits', and the student \['N', 10\]"
     ):
         recover(student, Context(task=digits(), teacher=lifted(other)), steps=1, validate=False)
+
+
+def test_a_teacher_that_cannot_take_the_batch_is_refused(student):
+    spec = InputSpec(name="x", dtype="float32", dims=("N", 3))
+    teacher = lifted(nn.Linear(3, 10), (spec,), name="tall")
+    with pytest.raises(
+        UsageError, match=r"recover: the teacher 'tall' cannot take the student's batch x float32\[64, 1"
+    ):
+        recover(student, Context(task=digits(), teacher=teacher), steps=1, validate=False)
 
 
 def test_another_batch_size_is_used(student):

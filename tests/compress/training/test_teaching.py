@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from compress.training.recovery import blend
+from compress.training.objective import blend
 from compress.training.teaching import Lesson, class_axis, divergence, plan_lessons, taught
 from models.errors import TrainingError
 from models.records import InputSpec, Model, OutputSpec
