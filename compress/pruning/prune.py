@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,19 +14,26 @@ import torch
 from torch import nn
 
 from compress.base import Context, NetworkForm, Note, Outcome
-from compress.training.fine_tuning import fine_tune
+from compress.training.fine_tuning import RECOVER, check_recovery, fine_tune
+from compress.training.settings import DEFAULTS, Recovery
 from export.device import find_device
 from export.forms import MAIN, handed_over, parts
 from export.lifted import Lifted
 from models.errors import UsageError
 from models.records import Model
 
-from .axes import Axis, Mask, axes_of, resolve, size_of, terms_of
+from .axes import Axis, Mask, axes_of, resolve
+from .blocks import remove_blocks
 from .cut import cut
-from .importance import Importance, Scores, score_units
+from .gradual import Goals, gathered, share_of
+from .importance import Scores, find_importance, score_units
 from .magnitude import zero_smallest
+from .meet import Plan, Planner
+from .scope import kept_over_network
+from .target import check_target, parse_target
 from .ties import Ties
 from .units import Group, analyse, groups_of
+from .widths import row_lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +49,43 @@ class Prune:
     takes: ClassVar[NetworkForm] = "torch"
 
     ratio: float = field(default=0.5, metadata={"help": "share of the units removed in each group; 0 <= ratio < 1"})
-    kind: Literal["units", "weights"] = field(
-        default="units",
-        metadata={"help": "units: smaller and faster. weights: zeros in a file of the same size and speed"},
+    target: str = field(
+        default="",
+        metadata={
+            "help": "what shall remain, in place of ratio: params=0.5, macs=0.5 or bytes=0.5, a share; kb=100, of the "
+            "exported weights; ms=2.5, on the device at batch 1"
+        },
     )
-    importance: Importance = field(
-        default="l2", metadata={"help": "what says how much a unit matters; random: a control"}
+    kind: Literal["units", "blocks", "weights"] = field(
+        default="units",
+        metadata={
+            "help": "units: smaller and faster. blocks: whole residual branches, those that change least on data. "
+            "weights: zeros in a file of the same size and speed"
+        },
+    )
+    importance: str = field(
+        default="l2",
+        metadata={
+            "help": "what says how much a unit matters: l2, l1, bn-scale; taylor or activation, on data; random, a "
+            "control; a plug-in's, or pkg.module:function",
+            "plugin": "importance",
+        },
+    )
+    scope: Literal["group", "network"] = field(
+        default="group",
+        metadata={"help": "the ratio is of each group's units, or of all: then groups that matter less lose more"},
     )
     min_units: int = field(default=1, metadata={"help": "units that every group keeps at least"})
     multiple: int = field(
         default=0,
         metadata={"help": "round widths up to a multiple of this, by at most a half; 0: what the device likes"},
     )
-    recover: int = field(default=300, metadata={"help": "training steps afterwards; 0 for none"})
+    rounds: int = field(default=1, metadata={"help": "prune in so many rounds, with a part of the recovery after each"})
+    recover: int | str = field(default=300, metadata={"help": RECOVER})
     minutes: float = field(default=0.0, metadata={"help": "training time afterwards, in place of steps"})
+    learning_rate: float = field(
+        default=DEFAULTS.learning_rate, metadata={"help": "of that training, at the height of a cosine with warm-up"}
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "leave the layers that match this pattern"})
 
     def __post_init__(self) -> None:
@@ -62,41 +93,98 @@ class Prune:
             raise UsageError(
                 f"prune: ratio {self.ratio:g} asked, and it is the share removed: 0 or more, and less than 1."
             )
-        for name, low in (("min_units", 1), ("multiple", 0), ("recover", 0), ("minutes", 0)):
+        for name, low in (("min_units", 1), ("multiple", 0), ("rounds", 1)):
             if not getattr(self, name) >= low:
                 raise UsageError(f"prune: {name} {getattr(self, name)} asked, and it must be {low} or more.")
+        check_recovery(self.name, self.recover, self.minutes, self.learning_rate)
+        find_importance(self.importance)
+        if self.target:
+            check_target(self.target, ratio=self.ratio, default_ratio=Prune.ratio, kind=self.kind, scope=self.scope)
 
     def __call__(self, model: Model, context: Context) -> Outcome:
         """Give the pruned model; LiftError where it does not run."""
+        settings = Recovery(learning_rate=self.learning_rate)
         if self.kind == "weights":
-            return zero_smallest(model, context, self.ratio, self.skip, steps=self.recover, minutes=self.minutes)
-        network = model.network
-        assert isinstance(network, Lifted)
-        copied = replace(model, network=copy.deepcopy(network))
-        ties = analyse(copied, skip=self.skip)
-        found = list(groups_of(ties))
-        counts = self.widths(ties, found, self.multiple or find_device(context.device).channel_multiple)
-        scores = score_units(ties, list(counts), self.importance, seed=context.seed)
-        smaller = cut(copied, ties, most_important(scores, counts))
-        changed, skipped = _notes(model, smaller, found)
+            return zero_smallest(model, context, self.ratio, self.skip, self.recover, self.minutes, settings)
+        if self.kind == "blocks":
+            return remove_blocks(model, context, self.ratio, self.skip, self.recover, self.minutes, settings)
+        copied, ties, found = self._analysed(model)
+        scores, told = self._scored(copied, ties, found, context)
+        plan = self._planned(copied, ties, found, scores, context)
+        goals = Goals.of(found, plan.counts, self.rounds)
+        made, trained, note = model, [], ()
+        for round in range(self.rounds if plan.counts else 0):
+            if round:
+                copied, ties, groups = self._analysed(made)
+                scores, _ = self._scored(copied, ties, groups, context)
+            else:
+                groups = found
+            smaller = cut(copied, ties, most_important(scores, goals.counts(groups, round)))
+            made, facts, note = fine_tune(
+                smaller,
+                model,
+                context,
+                steps=share_of(self.recover, round, self.rounds),
+                minutes=self.minutes / self.rounds,
+                what=self.name,
+                settings=settings,
+                round=round,
+            )
+            trained.append(facts)
+        changed, skipped = _notes(model, made, found, self.target)
         if not changed:
-            return Outcome(model, (), skipped)
-        made, facts, note = fine_tune(smaller, model, context, steps=self.recover, minutes=self.minutes, what=self.name)
+            return Outcome(model, (), (*skipped, *plan.notes), facts=plan.facts)
         facts = {
-            **facts,
-            "groups": len(counts),
-            "parameters_before": _count(network),
+            **gathered(trained),
+            **plan.facts,
+            "groups": len(plan.counts),
+            "parameters_before": _count(model.network),
             "parameters": _count(made.network),
         }
-        return Outcome(made, changed, (*skipped, *note), facts=facts)
+        return Outcome(made, changed, (*skipped, *told, *plan.notes, *note), facts=facts)
 
-    def widths(self, ties: Ties, found: Iterable[Group], multiple: int) -> dict[Axis, int]:
-        """How many units each group keeps, of the groups that lose some."""
-        rows = _row_lengths(ties)
+    def _analysed(self, model: Model) -> tuple[Model, Ties, list[Group]]:
+        """A copy to cut, its ties, its groups."""
+        copied = replace(model, network=copy.deepcopy(model.network))
+        ties = analyse(copied, skip=self.skip)
+        return copied, ties, list(groups_of(ties))
+
+    def _scored(
+        self, model: Model, ties: Ties, found: Iterable[Group], context: Context
+    ) -> tuple[Scores, tuple[Note, ...]]:
+        axes = [group.axis for group in found if not group.reason]
+        return score_units(model, ties, axes, self.importance, context)
+
+    def _planned(self, model: Model, ties: Ties, found: Sequence[Group], scores: Scores, context: Context) -> Plan:
+        """How many units each group keeps in the end."""
+        multiple = self.multiple or find_device(context.device).channel_multiple
+        if not self.target:
+            kept = kept_over_network(scores, self.ratio, self.min_units) if self.scope == "network" else {}
+            return Plan(counts=self.widths(ties, found, multiple, kept))
+        planner = Planner(
+            target=parse_target(self.target),
+            model=model,
+            ties=ties,
+            skip=self.skip,
+            found=found,
+            scores=scores,
+            context=context,
+            multiple=multiple,
+            fixed=self.multiple > 0,
+            min_units=self.min_units,
+        )
+        return planner.plan()
+
+    def widths(
+        self, ties: Ties, found: Iterable[Group], multiple: int, asked: Mapping[Axis, int] = MappingProxyType({})
+    ) -> dict[Axis, int]:
+        """How many units each group keeps, of the groups that lose some; at least as many as `asked`, or the ratio."""
+        rows = row_lengths(ties)
         kept: dict[Axis, int] = {}
         for group in found:
             if not group.reason:
-                least = max(self.min_units, group.size - math.floor(group.size * self.ratio + 1e-9))
+                by_ratio = group.size - math.floor(group.size * self.ratio + 1e-9)
+                least = max(self.min_units, asked.get(group.axis, by_ratio))
                 kept[group.axis] = _rounded(least, group.size, rows.get(group.axis, 1), multiple)
         for dims in ties.alike:
             together = [axis for dim in map(resolve, dims) for axis in axes_of(dim) if axis in kept]
@@ -121,18 +209,9 @@ def _rounded(least: int, size: int, row: int, multiple: int) -> int:
     return rounded if 2 * rounded <= 3 * least and rounded < size else min(least, size)
 
 
-def _row_lengths(ties: Ties) -> dict[Axis, int]:
-    """How long a row of a unit is: 1 for a channel, the width of a head for a head; the shortest where they differ."""
-    lengths: dict[Axis, int] = {}
-    for tied in ties.tensors.values():
-        for dim in tied.dims:
-            for term in terms_of(dim):
-                for axis in axes_of(term):
-                    lengths[axis] = min(lengths.get(axis, size_of(term)), size_of(term) // axis.size)
-    return lengths
-
-
-def _notes(model: Model, smaller: Model, found: Sequence[Group]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+def _notes(
+    model: Model, smaller: Model, found: Sequence[Group], target: str
+) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """One note for each layer that got smaller, and for each with weights that did not, why."""
     before, network = model.network, smaller.network
     assert isinstance(before, Lifted) and isinstance(network, Lifted)
@@ -148,13 +227,19 @@ def _notes(model: Model, smaller: Model, found: Sequence[Group]) -> tuple[tuple[
     for group in found:
         for place in group.places:
             layer = place.rpartition(".")[0]
-            reasons.setdefault(layer, group.reason or f"its {group.size} units are too few for this ratio to take one")
+            reasons.setdefault(layer, group.reason or _untouched(group, target))
     skipped = [
         Note(layer, reasons.get(layer, "no form of the network uses it")) for layer in layers if layer not in changed
     ]
     if not layers:
         skipped.append(Note("", "it has no weights: there is nothing to prune"))
     return (*(Note(layer, text) for layer, text in changed.items()), *_widths(model, smaller)), tuple(skipped)
+
+
+def _untouched(group: Group, target: str) -> str:
+    if target:
+        return f"its {group.size} units stay: {target} is met with less loss elsewhere"
+    return f"its {group.size} units are too few for this ratio to take one"
 
 
 def _widths(before: Model, after: Model) -> list[Note]:
