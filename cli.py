@@ -44,17 +44,23 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
-        if cmd_name not in PASSES:
+        if cmd_name in _ORDER and cmd_name not in PASSES:
             return super().get_command(ctx, cmd_name)
         from compress.pass_command import pass_command
         from compress.recipe import find_pass
 
-        return pass_command(cmd_name, find_pass(cmd_name), PASSES[cmd_name][1])
+        of = find_pass(cmd_name)
+        summary = PASSES[cmd_name][1] if cmd_name in PASSES else (of.__doc__ or cmd_name).strip().splitlines()[0]
+        return pass_command(cmd_name, of, summary)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Name the nearest command for a misspelt one."""
         if args and not args[0].startswith("-") and args[0] not in _ORDER:
-            near = did_you_mean(args[0], _ORDER)
+            from compress.plugins import find_plugin, installed
+
+            if find_plugin("pass", args[0]) is not None:
+                return super().resolve_command(ctx, args)
+            near = did_you_mean(args[0], [*_ORDER, *(plugin.name for plugin in installed() if plugin.kind == "pass")])
             raise click.UsageError(f"no command named {args[0]!r}.{near} (`compress --help` lists them)", ctx)
         return super().resolve_command(ctx, args)
 
@@ -92,13 +98,21 @@ def models(call: Call, markdown: bool) -> None:
 @click.option("--models", is_flag=True, help="Try each on a small network of every MODEL's kind, or of all there are.")
 @takes("say")
 def passes(call: Call, model: tuple[str, ...], models: bool) -> None:
-    """List the passes; with --models, what they change in which kind of network, and why not."""
+    """List the passes and installed plug-ins; with --models, what passes change in which network, and why not."""
     if models or model:
         from compress.what_works import say_all
 
         return say_all(call.console, model)
     call.console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
-    call.console.document(passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()])
+    from compress.plugins import installed
+
+    found = installed()
+    if found:
+        rows = [(plugin.name, plugin.kind, plugin.distribution, plugin.refused) for plugin in found]
+        call.console.table(("plug-in", "what it is", "of", "refused"), rows, texts=4)
+    call.console.document(
+        passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()], plugins=found
+    )
 
 
 @commands.command(epilog=example("compress devices"))
@@ -114,12 +128,17 @@ def devices(call: Call) -> None:
 
 @commands.command(epilog=example("compress info cnn-fsdd"))
 @click.argument("model")
+@click.option("--groups", is_flag=True, help="The units that prune can cut, group by group, and what keeps the others.")
 @takes("model", "data", "say")
-def info(call: Call, model: str) -> None:
+def info(call: Call, model: str, groups: bool) -> None:
     """Show what a model is: parameters, MACs, bytes, peak activation bytes, layer by layer."""
     from export.cost import cost
 
     loaded = call.load(model)
+    if groups:
+        from compress.pruning.group_table import tell
+
+        return tell(call.console, loaded)
     found = cost(loaded)
     for kind, specs in (("input", loaded.inputs), ("output", loaded.outputs)):
         for one in specs:
@@ -142,12 +161,20 @@ def train() -> None:
 @click.argument("model")
 @click.option("-o", "--output", metavar="FILE", help="Where the ONNX file goes; beside MODEL without it.")
 @click.option("--opset", type=click.IntRange(18), help="Of the ONNX standard.")
+@click.option("--as-source", is_flag=True, help="A plain module of torch in place of ONNX: network.py and its weights.")
 @takes("model", "data", "say")
-def export(call: Call, model: str, output: str | None, opset: int | None) -> None:
+def export(call: Call, model: str, output: str | None, opset: int | None, as_source: bool) -> None:
     """Write a model as ONNX: batch and time free, checked, stripped of traces."""
     from export.files import check_output
     from export.save import check_suffix, save, shipped
 
+    if as_source:
+        from export.as_source import importable, save_source
+
+        target = call.target(model, output, "", suffix=".py")
+        written = save_source(call.load(model), target if output else importable(target), not_the_same_as=[model])
+        call.console.wrote(written)
+        return call.console.document(output=written[0], weights=written[1])
     target = call.target(model, output, "", suffix=".onnx")
     check_suffix(target, gives_onnx=True)
     check_output(target, not_the_same_as=[model])
@@ -183,7 +210,9 @@ def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
 @click.option(
     "-o", "--output", metavar="DIR", help="The folder for models, ledger and page; named as RECIPE without it."
 )
-@click.option("--plugin", metavar="PKG.MODULE:NAME", multiple=True, help="Code that the recipe may load; repeatable.")
+@click.option(
+    "--plugin", metavar="NAME", multiple=True, help="A plug-in or pkg.module:name that RECIPE may load; repeatable."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")
 @takes("model", "data", "device", "train", "threads", "say")
 def run(call: Call, recipe: str, model: str | None, output: str | None, plugin: tuple[str, ...], dry_run: bool) -> None:
