@@ -79,7 +79,7 @@ class Plugin:
             self._refuse(f"{self.entry.value!r} is no dataclass, so that it has no settings")
         if getattr(found, "name", None) != self.name:
             self._refuse(f"its class has the name {getattr(found, 'name', None)!r}; wanted the same one, {self.name!r}")
-        if not hasattr(found, "takes") or not hasattr(found, "__call__"):  # noqa: B004: an instance must be callable
+        if not hasattr(found, "takes") or "__call__" not in dir(found):
             self._refuse("its class lacks `takes` or `__call__(model, context)`")
         try:
             settings(found)

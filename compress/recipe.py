@@ -15,7 +15,8 @@ from typing import Any
 import compress
 from compress.base import Context, Outcome, Pass
 from compress.fields import build
-from models.errors import UsageError, did_you_mean
+from compress.plugins import Plugin, find_plugin, installed, origin
+from models.errors import CompressError, UsageError, did_you_mean
 from models.records import Model
 
 _KEYS = {"model": str, "data": str, "device": str, "seed": int, "pass": list}
@@ -60,10 +61,23 @@ def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[O
         try:
             outcome = step(crossed(model, step), context)
         except Exception as error:
+            error = _blamed(error, step)
             error.add_note(f"in pass {step!r}, after {[p.name for p in passes[:position]] or 'no other pass'}")
-            raise
+            raise error
         model = _carrying(remembered(outcome.model, step), context)
         yield replace(outcome, model=model)
+
+
+def _blamed(error: Exception, step: Pass) -> Exception:
+    """The error, or where a plug-in's pass raised it and cannot have meant to, a sentence that names the package."""
+    plugin = None if isinstance(error, CompressError) else origin(type(step))
+    if plugin is None:
+        return error
+    said = " ".join(str(error).split())[:300]
+    text = f"{plugin} failed ({type(error).__name__}: {said}). The mistake is in that package; --debug shows where."
+    blamed = CompressError(text)
+    blamed.__cause__ = error
+    return blamed
 
 
 def _carrying(model: Model, context: Context) -> Model:
@@ -126,8 +140,8 @@ def fields_of(step: Pass) -> dict[str, Any]:
 def read_recipe(path: str | Path, *, allowed: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe: `model`, `data`, `device`, `seed`, then `[[pass]]` tables with `name` and the pass's fields.
 
-    A recipe never loads code by itself: what it names as `pkg.module:name` must be among `allowed`, the names that the
-    command line gave. A model file is looked for beside the recipe first.
+    A recipe never loads code by itself: what it names as `pkg.module:name`, and a plug-in's pass, importance or loss,
+    must be among `allowed`, the names that the command line gave. A model file is looked for beside the recipe first.
 
     Raises:
         UsageError: there is no such file, it is not TOML, or names what does not exist; the text says where.
@@ -153,18 +167,31 @@ def read_recipe(path: str | Path, *, allowed: Sequence[str] = ()) -> Recipe:
     return Recipe(passes=passes, **content)
 
 
-def find_pass(name: str, *, where: str = "") -> type[Pass]:
-    """The class of the pass of that name.
+def find_pass(name: str, *, where: str = "", allowed: Sequence[str] | None = None) -> type[Pass]:
+    """The class of the pass of that name, ours or an installed plug-in's.
+
+    Args:
+        name: as it is typed.
+        where: what is being read, for messages.
+        allowed: the plug-ins that may be loaded; None for any, where the user typed the name himself.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is a plug-in's and not allowed.
+        CompressError: a plug-in is broken; the text names its package.
     """
-    if name not in compress.PASSES:
-        near = did_you_mean(name, compress.PASSES)
+    if name in compress.PASSES:
+        module, _, attribute = compress.PASSES[name][0].partition(":")
+        found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        return found
+    plugin = find_plugin("pass", name)
+    if plugin is None:
+        names = [*compress.PASSES, *(p.name for p in installed() if p.kind == "pass")]
+        near = did_you_mean(name, names)
         raise UsageError(f"{where}{': ' if where else ''}no pass named {name!r}.{near} (`compress passes` lists them)")
-    module, _, attribute = compress.PASSES[name][0].partition(":")
-    found: type[Pass] = getattr(importlib.import_module(module), attribute)
-    return found
+    if allowed is not None and name not in allowed:
+        raise _not_allowed(where, f"{name!r} is the {plugin}, which", name)
+    code: type[Pass] = plugin.code
+    return code
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -188,15 +215,28 @@ def _read_pass(table: Mapping[str, Any], where: str, allowed: Sequence[str]) -> 
     name = values.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(f'{where}: it has no name. Begin the table with, for example, name = "prune".')
-    found = find_pass(name, where=where)
+    found = find_pass(name, where=where, allowed=allowed)
     _refuse_code(values, where, allowed)
+    _refuse_plugins(found, values, where, allowed)
     return build(found, values, where=f"{where} ({name})")
 
 
 def _refuse_code(values: Mapping[str, Any], where: str, allowed: Sequence[str]) -> None:
     for key, value in values.items():
         if isinstance(value, str) and _CODE.fullmatch(value) and value not in allowed:
-            raise UsageError(
-                f"{where}: {key} = {value!r} is code, which a recipe does not load by itself. "
-                f"Allow it on the command line: --plugin {value}"
-            )
+            raise _not_allowed(where, f"{key} = {value!r} is code, which", value)
+
+
+def _refuse_plugins(of: type[Pass], values: Mapping[str, Any], where: str, allowed: Sequence[str]) -> None:
+    """Fields that may name a plug-in's code say so in their metadata."""
+    for field in dataclasses.fields(of):  # type: ignore[arg-type]
+        kind, value = field.metadata.get("plugin"), values.get(field.name)
+        plugin: Plugin | None = find_plugin(kind, value) if kind and isinstance(value, str) else None
+        if plugin is not None and value not in allowed:
+            raise _not_allowed(where, f"{field.name} = {value!r} is the {plugin}, which", plugin.name)
+
+
+def _not_allowed(where: str, what: str, name: str) -> UsageError:
+    return UsageError(
+        f"{where}: {what} a recipe does not load by itself. Allow it on the command line: --plugin {name}"
+    )
