@@ -51,7 +51,7 @@ def share_of(steps: int | str, round: int, rounds: int) -> int | str:
 
 
 def gathered(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Those of the last round, its steps and seconds added up over all, and where there are several, the score of each."""
+    """Those of the last round; steps and seconds are added up over all, and of several rounds each score is kept."""
     last = dict(facts[-1])
     for name in ("steps", "seconds"):
         if name in last:
