@@ -1,4 +1,13 @@
-"""How a network is brought back to its score: every setting of a recovery, each of them in the ledger."""
+"""How a network is brought back to its score: every setting of a recovery, each of them in the ledger.
+
+The defaults were measured on reference models cut by half, by short recoveries. A rate of 3e-3 and the teacher at 0.9
+and temperature 1, against 1e-3, 0.5 and 2: resnet8 66.7 % for 59.5 % after 600 steps, lm-word a perplexity of 12.2 for
+14.4 after 500, seq2seq-attention 16.6 BLEU for 10.6 after 300 (these with averaged weights). Averaged weights alone
+changed nothing beside a rate that falls to zero: validation loss 0.0734 for 0.0728 (gru-fsdd), 0.0473 for 0.0486
+(cnn-fsdd), 2.287 for 2.284 (transformer-char). Features helped recurrent networks (lstm-fsdd 0.055 for 0.086, gru-fsdd
+0.071 for 0.073), not clearly a convolutional one (cnn-fsdd 0.040 for 0.049, seeds 0.026 apart), and harmed attention
+(transformer-char 2.69 for 2.28); so both are off.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import nn
 from compress.base import Context
 from compress.training.engine import train
 from compress.training.recovery import recover
-from compress.training.settings import Recovery
+from compress.training.settings import DEFAULTS, Recovery
 from export.to_onnx import to_onnx
 from models.errors import DataError, TrainingError, UsageError
 from models.records import InputSpec, Training
@@ -79,7 +79,9 @@ def test_without_labels_the_teacher_alone_teaches(teacher, student):
 def test_without_a_teacher_the_labels_alone_teach(student):
     made, facts = recover(student, Context(task=digits()), Recovery(precision="off"), steps=20)
     expected = copy.deepcopy(student.network)
-    train(expected, digits(), Training(), inputs=["x"], outputs=["logits"], steps=20)
+    train(
+        expected, digits(), Training(learning_rate=DEFAULTS.learning_rate), inputs=["x"], outputs=["logits"], steps=20
+    )
     assert same(made.network, expected) and not facts["taught"]
 
 
