@@ -9,6 +9,7 @@ Source: Liu et al. 2017 (arXiv:1708.06519) sec. 3, without the penalty on gamma 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def _scales(network: Lifted) -> Iterator[torch.Tensor]:
             layer = network.get_submodule(str(node.target))
             scale = layer.weight if isinstance(layer, _BatchNorm) else None
         elif isinstance(node.target, torch._ops.OpOverload) and "batch_norm" in node.target._schema.name:
-            given = arguments(node).get("weight")
+            given: Any = arguments(node).get("weight")
             named = isinstance(given, fx.Node) and given.op == "get_attr"
             scale = attribute(network, str(given.target)) if named else None
         if scale is not None:

@@ -17,6 +17,7 @@ from models.records import Model
 from .engine import task_loss
 from .features import apart, layers_to_watch, watched
 from .feed import Tensors
+from .own_loss import find_loss
 from .settings import Recovery
 from .state import Loss
 from .teacher import Teacher
@@ -32,6 +33,7 @@ def objective(
     inputs, target = batch
     labelled = context.task is not None and target is not None
     hard = task_loss(context.task) if labelled and context.task is not None else None
+    hard = find_loss(settings.loss) if settings.loss else hard
     if teacher is None:
         if hard is None:
             raise DataError(f"{what}: the data has no labels, and there is no teacher to learn from instead.")

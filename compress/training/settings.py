@@ -19,6 +19,7 @@ from typing import Any, get_args
 from models.errors import UsageError
 from models.records import Training
 
+from .own_loss import find_loss
 from .precision import Precision
 
 
@@ -31,6 +32,7 @@ class Recovery:
         average: decay of averaged weights, 0 <= average < 1; 0 keeps the last ones.
         teacher_weight: share of the loss on the teacher's answers, 0 to 1; the labels have the rest.
         temperature: of the teacher's and the student's soft classes.
+        loss: in place of the task's own (`.own_loss`): a plug-in's, or pkg.module:function; "" for the task's.
         features: weight of the loss on the teacher's intermediate layers, beside the rest (`.features`); 0 for none.
         batch_size: 0 for the data's own; another one needs data that can be cut anew.
         precision: in which numbers the network computes while it trains (`.precision`).
@@ -45,6 +47,7 @@ class Recovery:
     average: float = 0.0
     teacher_weight: float = 0.9
     temperature: float = 1.0
+    loss: str = ""
     features: float = 0.0
     batch_size: int = 0
     precision: Precision = "auto"
@@ -53,6 +56,8 @@ class Recovery:
     def __post_init__(self) -> None:
         for text in self._out_of_range():
             raise UsageError(f"recovery: {text}.")
+        if self.loss:
+            find_loss(self.loss)
 
     def _out_of_range(self) -> Iterator[str]:
         for name in ("learning_rate", "temperature"):
@@ -74,7 +79,7 @@ class Recovery:
 
     def unlike_the_engine(self) -> dict[str, Any]:
         """Those that the engine does not see; they must be the same when a training is resumed."""
-        names = ("teacher_weight", "temperature", "features", "batch_size", "patience")
+        names = ("teacher_weight", "temperature", "loss", "features", "batch_size", "patience")
         return {name: getattr(self, name) for name in names}
 
     def facts(self) -> dict[str, Any]:
