@@ -12,6 +12,7 @@ and says in the columns that need training that it did not.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import sys
@@ -51,7 +52,8 @@ COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
 TRAINED = COLUMNS[1:]
 QUARTER = 0.27  # of the parameters, at most, for a student "of a quarter"
 KEPT = Path(__file__).parents[1] / ".matrix"  # the models of the cells, so that they can be timed again
-SHARE = 0.3  # of the steps the model was trained with: what a pass may use to recover or to teach
+SHARE, SHORT = 0.3, 0.1  # of the steps the model was trained with: what a pass may use to recover or to teach
+LONG = 3e12  # multiply-adds of a training in forward passes: beyond it the short share, else the matrix takes a day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +194,23 @@ def _now() -> str:
 
 def training_steps(subject: Subject) -> int:
     """A share of the steps that the model was trained with, and 200 at least."""
-    training = subject.entry.training
-    train = subject.entry.task(batch_size=training.batch_size).train
-    names = [spec.name for spec in subject.entry.inputs]
-    batches = Feed(train, names, seed=subject.seed, device="cpu", alone=True).batches_per_epoch()
-    return max(200, int(SHARE * training.epochs * batches))
+    return max(200, int(share(subject.entry) * steps_of_training(subject.entry.name)))
+
+
+def share(entry: Entry) -> float:
+    """The share of a model's own training that a pass may use."""
+    cost = steps_of_training(entry.name) * entry.training.batch_size * entry.macs
+    return SHARE if cost <= LONG else SHORT
+
+
+@functools.cache
+def steps_of_training(name: str) -> int:
+    """How many steps a reference model was trained with."""
+    entry = find(name)
+    training = entry.training
+    names = [spec.name for spec in entry.inputs]
+    train = entry.task(batch_size=training.batch_size).train
+    return training.epochs * Feed(train, names, seed=0, device="cpu", alone=True).batches_per_epoch()
 
 
 def _first_reason(outcomes: Sequence[Outcome]) -> str:
@@ -252,7 +266,7 @@ class _Head:
 def fingerprint(name: str, column: str, *, quick: bool, seed: int) -> str:
     """Of what a cell depends on: the weights, the version, the budget of training."""
     weights = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
-    budget = f" {SHARE:g} of the steps, student <= {QUARTER:g}" if column in TRAINED else ""
+    budget = f" {share(find(name)):g} of the steps, student <= {QUARTER:g}" if column in TRAINED else ""
     return f"{weights} {compress.__version__} {column} seed={seed}{budget}{' quick' if quick else ''}"
 
 
