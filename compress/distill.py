@@ -46,6 +46,13 @@ class Distill:
     minutes: float = field(default=0.0, metadata={"help": "A budget of time in place of steps; 0 is not used."})
     learning_rate: float = field(default=2e-3, metadata={"help": "At the height of a cosine with warm-up."})
     batch_size: int = field(default=0, metadata={"help": "Samples in a batch; 0 is the data's own."})
+    loss: str = field(
+        default="",
+        metadata={
+            "help": "Of the labels, in place of the task's own: a plug-in's, or pkg.module:function.",
+            "plugin": "loss",
+        },
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "A pattern of layers of the student left as they are."})
 
     def __post_init__(self) -> None:
@@ -99,6 +106,7 @@ class Distill:
                 temperature=self.temperature,
                 teacher_weight=self.alpha,
                 batch_size=self.batch_size,
+                loss=self.loss,
             ),
             steps=0 if self.minutes else self.steps,
             minutes=self.minutes,

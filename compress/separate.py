@@ -78,6 +78,13 @@ class Separate:
     learning_rate: float = field(
         default=DEFAULTS.learning_rate, metadata={"help": "of that training, at the height of a cosine with warm-up"}
     )
+    loss: str = field(
+        default="",
+        metadata={
+            "help": "of that training, in place of the task's own: a plug-in's, or pkg.module:function",
+            "plugin": "loss",
+        },
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "leave the layers that match this pattern"})
 
     def __post_init__(self) -> None:
@@ -111,7 +118,7 @@ class Separate:
             steps=self.recover,
             minutes=self.minutes,
             what=self.name,
-            settings=Recovery(learning_rate=self.learning_rate),
+            settings=Recovery(learning_rate=self.learning_rate, loss=self.loss),
         )
         return Outcome(made, tuple(changed), (*skipped, *note), facts=facts)
 

@@ -96,6 +96,11 @@ def find_importance(name: str) -> Importance:
     return found  # type: ignore[no-any-return]
 
 
+def comparable(name: str) -> bool:
+    """Whether an importance's scores of different groups are in one unit: its function says so, `comparable = True`."""
+    return bool(getattr(find_importance(name), "comparable", False))
+
+
 def _checked(values: Any, axis: Axis, kind: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     array = np.asarray(values, np.float64)
     if array.shape != (axis.size,):

@@ -54,6 +54,9 @@ def taylor(model: Model, ties: Ties, axes: Sequence[Axis], context: Context) -> 
     return scores
 
 
+taylor.comparable = True  # type: ignore[attr-defined]
+
+
 def mean_square(outputs: Tensors, target: Any) -> torch.Tensor:
     """The mean square of what is given, each output over its own mean square so that none outweighs another."""
     floats = [output for output in outputs.values() if output.is_floating_point()]

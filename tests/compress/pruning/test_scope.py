@@ -5,6 +5,7 @@ from torch import nn
 
 from compress.base import Context
 from compress.pruning.axes import Axis
+from compress.pruning.importance import comparable
 from compress.pruning.prune import Prune
 from compress.pruning.scope import kept_over_network
 from tests.compress.pruning.test_data_importances import lifted
@@ -20,6 +21,12 @@ def test_units_are_ranked_as_multiples_of_their_groups_mean():
     scores = scored([[1, 1, 1, 1], [100, 200, 300, 400]])  # relative: 1 each; 0.4, 0.8, 1.2, 1.6
     assert list(kept_over_network(scores, 0.25, 1).values()) == [4, 2]
     assert list(kept_over_network(scores, 0.5, 1).values()) == [2, 2]
+
+
+def test_scores_in_one_unit_are_ranked_as_they_are():
+    scores = scored([[1, 1, 1, 1], [100, 200, 300, 400]])
+    assert list(kept_over_network(scores, 0.25, 1, comparable=True).values()) == [2, 4]
+    assert comparable("taylor") and not comparable("l2") and not comparable("activation")
 
 
 def test_no_group_is_emptied():
