@@ -138,8 +138,15 @@ class Emitter:
         """Whether a piece of a weight is needed only by layers that have it as their own by now."""
         if node not in self.placement.known:
             return False
-        users = list(node.users)
-        return all(u in self.placement.paths or (u in self.placement.known and self._is_unused(u)) for u in users)
+        return all(
+            self._as_weight(node, user) or (user in self.placement.known and self._is_unused(user))
+            for user in node.users
+        )
+
+    def _as_weight(self, node: fx.Node, layer: fx.Node) -> bool:
+        """Whether a placed layer takes a node as its weight, not as what it is applied to (a buffer of positions)."""
+        call = self.placement.calls.get(layer)
+        return layer in self.placement.paths and call is not None and node not in _nodes(call.arguments)
 
     def _layer(self, node: fx.Node) -> fx.Node:
         path = self.placement.paths[node]
@@ -159,6 +166,12 @@ class Emitter:
             got = self._node("call_function", operator.getitem, (got, 1), name=f"{got.name}_states", layer=layer)
             i -= 1
         return self._node("call_function", operator.getitem, (got, i), name=node.name, layer=layer)
+
+
+def _nodes(arguments: tuple[Any, ...]) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    map_arg(arguments, found.append)
+    return found
 
 
 def _same(node: fx.Node) -> Any:

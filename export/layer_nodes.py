@@ -73,7 +73,7 @@ def _convolution(node: fx.Node, v: dict[str, Any]) -> LayerCall | None:
         if transposed
         else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     )
-    if not 1 <= rank <= 3:
+    if not 1 <= rank <= 3 or _holds_a_node(v["groups"]):  # as many groups as examples: each has filters of its own
         return None
 
     def each(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,7 +16,7 @@ from export.layers import put
 from export.letters import letters_of, not_free, variations
 from export.lifted import MAIN, Lifted, annotate, evaluating, outputs_of, tensors
 from export.placement import Placement
-from export.program import drop_hooks, own_copy, remove_parametrizations, traced
+from export.program import drop_hooks, own_copy, remove_parametrizations, symbolic_lengths, traced
 from models.errors import LiftError
 from models.records import Form, InputSpec, OutputSpec
 
@@ -138,12 +139,14 @@ def _rebuilt(module: nn.Module, callees: Mapping[str, Callee], sizes: Mapping[st
 
 
 def _traced(callee: Callee, sizes: Mapping[str, int]) -> ExportedProgram:
-    """Trace; where a letter turned out fixed at its size, once more at another, since that size may be special."""
+    """Trace; where a letter turned out fixed, again with lengths left free, or at another size: this may be special."""
     try:
         return traced(callee, sizes)
     except LiftError as error:
         if error.operation not in sizes:
             raise
+        with symbolic_lengths(), suppress(LiftError):
+            return traced(callee, sizes)
         size = sizes[error.operation]
         for other in (size - 5, size // 2, size + 7):
             try:

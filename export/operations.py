@@ -32,22 +32,22 @@ ATEN = frozenset(
     linalg_norm linalg_vector_norm linear linspace log log10 log1p log2 log_sigmoid log_softmax logaddexp logaddexp2
     logcumsumexp logical_and logical_not logical_or logical_xor logit logsumexp lstm_cell lt mT masked_fill
     masked_scatter matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices
-    maximum mean median meshgrid min minimum mish mm moveaxis movedim mse_loss mul multiply mv nan_to_num nanmean
-    nansum narrow narrow_copy native_batch_norm native_group_norm native_layer_norm ne neg new_empty new_full
-    new_ones new_zeros nll_loss norm numpy_T one_hot ones ones_like outer pad pairwise_distance permute
-    pixel_shuffle pixel_unshuffle polar pow prelu prod ravel reciprocal reflection_pad1d reflection_pad2d
-    reflection_pad3d relu relu6 remainder renorm repeat repeat_interleave replication_pad1d replication_pad2d
-    replication_pad3d reshape resolve_conj resolve_neg rms_norm rnn_relu_cell rnn_tanh_cell roll rot90 round rrelu
-    rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add scatter_reduce searchsorted select
-    select_scatter selu sgn sigmoid sign silu sin sinc sinh slice slice_scatter smooth_l1_loss softmax softplus
-    softshrink sort special_erf special_expit special_logsumexp split split_with_sizes sqrt square squeeze stack std
-    std_mean sub subtract sum swapaxes swapdims sym_numel sym_size t take take_along_dim tan tanh tensor_split
-    tensordot threshold tile to topk trace transpose tril tril_indices triu triu_indices true_divide trunc type_as
-    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
+    max_unpool2d max_unpool3d maximum mean median meshgrid min minimum mish mm moveaxis movedim mse_loss mul
+    multiply mv nan_to_num nanmean nansum narrow narrow_copy native_batch_norm native_group_norm native_layer_norm
+    ne neg new_empty new_full new_ones new_zeros nll_loss norm numpy_T one_hot ones ones_like outer pad
+    pairwise_distance permute pixel_shuffle pixel_unshuffle polar pow prelu prod ravel reciprocal reflection_pad1d
+    reflection_pad2d reflection_pad3d relu relu6 remainder renorm repeat repeat_interleave replication_pad1d
+    replication_pad2d replication_pad3d reshape resolve_conj resolve_neg rms_norm rnn_relu_cell rnn_tanh_cell roll
+    rot90 round rrelu rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add scatter_reduce
+    searchsorted select select_scatter selu sgn sigmoid sign silu sin sinc sinh slice slice_scatter smooth_l1_loss
+    softmax softplus softshrink sort special_erf special_expit special_logsumexp split split_with_sizes sqrt square
+    squeeze stack std std_mean sub subtract sum swapaxes swapdims sym_numel sym_size t take take_along_dim tan tanh
+    tensor_split tensordot threshold tile to topk trace transpose tril tril_indices triu triu_indices true_divide
+    trunc type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
     upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
-    vstack where zero zeros zeros_like _adaptive_avg_pool2d _adaptive_avg_pool3d _fused_rms_norm _log_softmax
-    _native_batch_norm_legit _native_batch_norm_legit_no_training _safe_softmax _softmax _to_copy _unsafe_index
-    _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_norm
+    view_as_complex view_as_real vstack where zero zeros zeros_like _adaptive_avg_pool2d _adaptive_avg_pool3d
+    _fused_rms_norm _log_softmax _native_batch_norm_legit _native_batch_norm_legit_no_training _safe_softmax
+    _softmax _to_copy _unsafe_index _upsample_nearest_exact1d _upsample_nearest_exact2d _weight_norm
     """.split()
 )
 

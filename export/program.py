@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import io
 import logging
@@ -110,6 +111,21 @@ def _plain_attention() -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         transformer._detect_is_causal_mask = detect
+
+
+@contextmanager
+def symbolic_lengths() -> Iterator[None]:
+    """Meanwhile, `len` of a tensor is its first size, free where that is free; Python's own makes it a plain number."""
+    own = builtins.len
+
+    def length(of: Any) -> Any:
+        return of.shape[0] if isinstance(of, torch.Tensor) and of.dim() else own(of)
+
+    builtins.len = length
+    try:
+        yield
+    finally:
+        builtins.len = own
 
 
 @contextmanager
@@ -225,6 +241,11 @@ def _explained(error: Exception, callee: Callee) -> LiftError:
         reason = "packs its sequences by lengths that are hidden in the data. Give recurrent layers the padded batch."
     elif "data-dependent" in text.lower() or "DataDependent" in kind:
         reason = "decides by the values of a tensor what to compute or how large it is, which no fixed graph can."
+    elif "fake tensor in the exported program constant" in text:
+        reason = (
+            "writes into a weight while it runs (.data), which no graph can hold. Compute a new tensor in its place: "
+            "self.weight * self.mask."
+        )
     else:
         reason = f"cannot be traced: {first}"
     return LiftError(f"lift: {where} {reason}", layer=layer, operation=kind)

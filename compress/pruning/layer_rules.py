@@ -8,12 +8,13 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from export.recurrent_leaf import TWO_STATES
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Dim, Sum, freeze_structure
 from .ties import Call, Dims, Given, Rule
 from .unit_rules import affine, convolve, embed, normalize_channels, normalize_groups, normalize_last, slopes, unknown
 
+_THREE_GATES = (nn.GRU, nn.GRUCell, ResetFirstGRU)
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -22,7 +23,9 @@ def convolution(call: Call) -> Given:
     module = call.module
     assert isinstance(module, _ConvNd)
     transposed = isinstance(module, _ConvTransposeNd)
-    return convolve(call, call.dims(0), call.weight("weight"), call.weight("bias"), module.groups, transposed)
+    padding = module.padding if isinstance(module.padding, tuple) else (module.padding,) * len(module.stride)
+    steps = module.stride, padding
+    return convolve(call, call.dims(0), call.weight("weight"), call.weight("bias"), module.groups, transposed, steps)
 
 
 def linear(call: Call) -> Given:
@@ -92,7 +95,7 @@ def recurrent(call: Call) -> Given:
     given as one tensor the same ones.
     """
     module, x = call.module, call.dims(0)
-    assert isinstance(module, nn.RNNBase | PeepholeLSTM | SigmoidRNN)
+    assert isinstance(module, nn.RNNBase | PeepholeLSTM | ResetFirstGRU | SigmoidRNN)
     directions = 2 if module.bidirectional else 1
     inputs: Dim = x[-1]
     hidden: list[Dim] = []
@@ -133,7 +136,7 @@ def _direction(call: Call, suffix: str, inputs: Dim) -> tuple[Dim, Dim]:
 def _gated(call: Call, tensors: list[Dims]) -> Dim:
     """The hidden units in weights whose first dimension is gates x hidden units."""
     module = call.module
-    gates = 4 if isinstance(module, nn.LSTM | nn.LSTMCell) else 3 if isinstance(module, nn.GRU | nn.GRUCell) else 1
+    gates = 4 if isinstance(module, nn.LSTM | nn.LSTMCell) else 3 if isinstance(module, _THREE_GATES) else 1
     if isinstance(module, PeepholeLSTM):
         gates = 3 + module.forget_gate
     hidden: list[Dim] = []
@@ -186,7 +189,7 @@ LAYERS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Rule], ...] =
     (nn.GroupNorm, group_norm),
     (nn.Embedding, embedding),
     (nn.PReLU, prelu),
-    ((nn.RNN, nn.LSTM, nn.GRU, PeepholeLSTM, SigmoidRNN), recurrent),
+    ((nn.RNN, nn.LSTM, nn.GRU, PeepholeLSTM, ResetFirstGRU, SigmoidRNN), recurrent),
     ((nn.RNNCell, nn.LSTMCell, nn.GRUCell), cell),
     ((nn.modules.dropout._DropoutNd, nn.Identity), unchanged),
     ((nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU), unchanged),

@@ -250,6 +250,18 @@ def shuffle_channels(call: Call) -> Given:
     return (dims[0], Product((inner, rows)), *dims[2:])
 
 
+def join_pairs(call: Call) -> Given:
+    """Two numbers along the last dimension become a complex one."""
+    dims = call.dims("self")
+    call.freeze(dims[-1:], "makes complex numbers of it")
+    return dims[:-1]
+
+
+def part_pairs(call: Call) -> Given:
+    """A complex number becomes two along a new last dimension."""
+    return (*call.dims("self"), call.fixed(2))
+
+
 def make(call: Call) -> Given:
     """A tensor of one value everywhere, or of noise: as wide as whatever it meets, where its size is a plain number."""
     sizes = call.arguments["size"]
@@ -271,7 +283,7 @@ def _named(names: str, rule: Rule) -> dict[str, Rule]:
 
 MOVING: dict[str, Rule] = {
     **_named("view reshape unflatten flatten squeeze unsqueeze ravel", reshape),
-    **_named("permute transpose t movedim moveaxis swapaxes swapdims numpy_T", move),
+    **_named("permute transpose t mT movedim moveaxis swapaxes swapdims numpy_T", move),
     **_named("cat concat concatenate", concat),
     "stack": stack,
     **_named("split split_with_sizes chunk tensor_split", take_apart),
@@ -290,5 +302,7 @@ MOVING: dict[str, Rule] = {
     "pixel_shuffle": shuffle_pixels,
     "pixel_unshuffle": gather_pixels,
     "channel_shuffle": shuffle_channels,
+    "view_as_complex": join_pairs,
+    "view_as_real": part_pairs,
     **_named("zeros ones full empty new_zeros new_ones new_full new_empty", make),
 }

@@ -53,6 +53,14 @@ def along(call: Call) -> Given:
     return call.results(dims)
 
 
+def turn(call: Call) -> Given:
+    """Positions moved around along `dims`; the other dimensions pass."""
+    dims = call.dims("self")
+    moved = {place % len(dims) for place in call["dims"]} or set(range(len(dims)))
+    call.freeze((dims[i] for i in moved), "moves what lies along it")
+    return dims
+
+
 def reduce(call: Call) -> Given:
     """Take dimensions out, or leave them with size 1."""
     dims = call.dims(0)
@@ -119,16 +127,38 @@ def affine(call: Call, x: Dims, weight: Dims, bias: Dims) -> Dims:
 def convolution(call: Call) -> Given:
     """A convolution by function, transposed or not, in 1, 2 or 3 dimensions."""
     transposed = bool(call["transposed"]) or "transpose" in call.kind
-    return convolve(call, call.dims("input"), call.dims("weight"), call.dims("bias"), int(call["groups"]), transposed)
+    weight = call.dims("weight")
+    steps = _each(call["stride"], len(weight) - 2), _each(call["padding"], len(weight) - 2)
+    return convolve(call, call.dims("input"), weight, call.dims("bias"), int(call["groups"]), transposed, steps)
 
 
-def convolve(call: Call, x: Dims, weight: Dims, bias: Dims, groups: int, transposed: bool) -> Dims:
+def _each(values: object, count: int) -> tuple[object, ...]:
+    """One value for each of the dimensions that a kernel runs over."""
+    many = tuple(values) if isinstance(values, tuple | list) else (values,)
+    return many * count if len(many) == 1 else many
+
+
+def convolve(
+    call: Call,
+    x: Dims,
+    weight: Dims,
+    bias: Dims,
+    groups: int,
+    transposed: bool,
+    steps: tuple[Sequence[object], Sequence[object]],
+) -> Dims:
     """A convolution, whoever holds its weights: (N, in, ...) to (N, out, ...).
 
-    Weights are (out, in / groups, ...), or transposed (in, out / groups, ...); both sides fall into groups.
+    Weights are (out, in / groups, ...), or transposed (in, out / groups, ...); both sides fall into groups. `steps` are
+    strides and paddings: where the kernel is one wide and does not skip, positions pass one by one.
     """
     place = len(x) - len(weight) + 1
-    call.freeze(x[place + 1 :], "slides over it")
+    spatial: list[Dim] = []
+    for dim, taps, stride, padding, n in zip(x[place + 1 :], weight[2:], *steps, call.given[place + 1 :], strict=True):
+        passes = size_of(taps) == 1 and stride == 1 and padding in (0, "same", "valid") and n == size_of(dim)
+        if not passes:
+            call.freeze([dim], "slides over it")
+        spatial.append(dim if passes else call.fixed(n))
     for dim in weight[2:]:
         freeze_structure(dim, "kernel")
     rows, inner = call.factor(x[place], groups)
@@ -141,9 +171,9 @@ def convolve(call: Call, x: Dims, weight: Dims, bias: Dims, groups: int, transpo
     call.attribute("in_channels", x[place])
     call.attribute("out_channels", out)
     call.attribute("groups", rows)
-    if call.node.op == "call_function" and groups > 1:
+    if call.node.op == "call_function" and groups > 1 and isinstance(call.arguments["groups"], int):
         call.number("groups", rows)
-    return (*x[:place], out, *(call.fixed(n) for n in call.given[place + 1 :]))
+    return (*x[:place], out, *spatial)
 
 
 def attention(call: Call) -> Given:
@@ -234,6 +264,12 @@ def pool(call: Call) -> Given:
     return slide(call, int(match[1]) if match else 1)
 
 
+def unpool(call: Call) -> Given:
+    """Values put back where a pooling found them, channel by channel."""
+    call.broadcast([call.dims("self"), call.dims("indices")])
+    return pool(call)
+
+
 def slide(call: Call, spatial: int) -> Given:
     """The last `spatial` dimensions are run over, whatever is before them passes."""
     dims = call.dims(0)
@@ -315,6 +351,7 @@ COMPUTING: dict[str, Rule] = {
     ),
     **_named("matmul mm bmm mv dot", matmul),
     **_named("addmm baddbmm", addmm),
+    "roll": turn,
     "einsum": einsum,
     "linear": linear,
     **_named("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution", convolution),
@@ -332,6 +369,7 @@ COMPUTING: dict[str, Rule] = {
         "_upsample_nearest_exact2d _adaptive_avg_pool2d _adaptive_avg_pool3d",
         pool,
     ),
+    **_named("max_unpool2d max_unpool3d", unpool),
     "cosine_similarity": similarity,
     "glu": gate,
     **_named("tril triu", triangle),

@@ -39,6 +39,26 @@ class MaskedNorm(nn.Module):
         return y if bias is None else y + bias
 
 
+class MaskedGroups(nn.Module):
+    """A group normalization that leaves out the channels that a mask does not mark."""
+
+    def __init__(self, norm, mask):
+        super().__init__()
+        self.norm, self.mask = norm, torch.from_numpy(mask).float()
+
+    def forward(self, x):
+        rows = x.reshape(x.shape[0], self.norm.num_groups, -1)
+        mask = self.mask.view(1, -1, *[1] * (x.dim() - 2)).expand_as(x).reshape(rows.shape)
+        count = mask.sum(-1, keepdim=True).clamp(min=1)  # a group that is dead as a whole gives zeros
+        centre = (rows * mask).sum(-1, keepdim=True) / count
+        spread = ((rows - centre) * mask).square().sum(-1, keepdim=True) / count
+        y = ((rows - centre) * torch.rsqrt(spread + self.norm.eps) * mask).reshape(x.shape)
+        if self.norm.weight is None:
+            return y
+        weight, bias = (t.view(1, -1, *[1] * (x.dim() - 2)) for t in (self.norm.weight, self.norm.bias))
+        return y * weight + bias
+
+
 def killed(network, ties, keep):
     """A copy in which every weight, bias and statistic of the units to be cut is zero."""
     dead = copy.deepcopy(network)
@@ -54,6 +74,10 @@ def killed(network, ties, keep):
             mask, norm = keep_mask(Product(edit.dims), keep), dead.get_submodule(edit.layer)
             if not isinstance(norm, MaskedNorm):  # one that two forms use has an edit of each
                 dead.set_submodule(edit.layer, MaskedNorm(norm, mask))
+        if isinstance(edit, Attribute) and edit.name == "num_channels":
+            norm = dead.get_submodule(edit.layer)
+            if not isinstance(norm, MaskedGroups):
+                dead.set_submodule(edit.layer, MaskedGroups(norm, keep_mask(edit.dims, keep)))
     return dead
 
 

@@ -557,6 +557,85 @@ class AttentionPooling(nn.Module):
         return self.head((weights * h).sum(1))
 
 
+class ShiftedWindows(nn.Module):
+    """Channels last, rolled, then channels turned to the last place of a matrix; a pointwise layer over positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm = nn.Conv2d(3, 12, 4, 4), nn.LayerNorm(12)
+        self.mix, self.places = nn.Linear(12, 24), nn.Conv1d(16, 16, 1)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x):
+        x = torch.roll(self.patch(x), (1, -1), (2, 3)).flatten(2).mT
+        x = self.places(F.gelu(self.mix(self.norm(x))))
+        return self.head(x.mT.reshape(len(x), 24, -1).sum(-1))
+
+
+class Segmenter(nn.Module):
+    """What is pooled goes back to where it came from; one group for all channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm, self.two = nn.Conv2d(3, 12, 3, padding=1), nn.GroupNorm(1, 12), nn.Conv2d(12, 4, 3)
+        self.low = nn.Conv2d(12, 12, 3, padding=1)
+
+    def forward(self, x):
+        x, where = F.max_pool2d(F.relu(self.norm(self.one(x))), 2, return_indices=True)
+        return self.two(F.max_unpool2d(self.low(x), where, 2))
+
+
+class Modulated(nn.Module):
+    """Filters made for each example from its own style: as many groups as examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.start, self.style = nn.Linear(10, 12 * 4), nn.Linear(10, 12)
+        self.filters = nn.Parameter(torch.randn(1, 16, 12, 3, 3) / 10)
+        self.out = nn.Conv2d(16, 3, 1)
+
+    def forward(self, x):
+        n = len(x)
+        y = F.interpolate(F.relu(self.start(x)).view(n, 12, 2, 2), scale_factor=2.0)
+        filters = self.filters * self.style(x).view(n, 1, 12, 1, 1)
+        y = F.conv2d(y.view(1, n * 12, 4, 4), filters.view(n * 16, 12, 3, 3), padding=1, groups=n)
+        return self.out(F.relu(y.view(n, 16, 4, 4)))
+
+
+class LookedUpPositions(nn.Module):
+    """BERT: numbers of the positions lie in a buffer, of which a piece is looked up."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.places = nn.Embedding(30, 16), nn.Embedding(64, 16)
+        self.inner, self.out = nn.Linear(16, 24), nn.Linear(24, 4)
+        self.register_buffer("numbers", torch.arange(64).expand(1, -1))
+
+    def forward(self, words):
+        x = self.words(words) + self.places(self.numbers[:, : words.size(1)])
+        return self.out(torch.tanh(self.inner(x)))
+
+
+class ComplexRotation(nn.Module):
+    """Queries and keys turned by complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(10, 32), nn.Linear(10, 32), nn.Linear(10, 32)
+        self.out = nn.Linear(32, 4)
+        angles = torch.outer(torch.arange(64.0), torch.rand(4))
+        self.turns = torch.polar(torch.ones_like(angles), angles)
+
+    def _turned(self, x):
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * self.turns[: x.shape[1]].unsqueeze(1)).flatten(3)
+
+    def forward(self, x):
+        q, k, v = (f(x).unflatten(-1, (4, 8)) for f in (self.query, self.key, self.value))
+        q, k = self._turned(q).transpose(1, 2), self._turned(k).transpose(1, 2)
+        return self.out(F.scaled_dot_product_attention(q, k, v.transpose(1, 2)).transpose(1, 2).flatten(2))
+
+
 NETWORKS = [
     Network("inverted", Inverted, IMAGE),
     Network("padded-shortcut", PaddedShortcut, IMAGE),
@@ -596,4 +675,9 @@ NETWORKS = [
     Network("volume", Volume, (spec("x", "N", 2, 4, 8, 8),)),
     Network("shared", SharedConvolution, IMAGE),
     Network("attention-pooling", AttentionPooling, FRAMES),
+    Network("shifted-windows", ShiftedWindows, IMAGE),
+    Network("segmenter", Segmenter, IMAGE),
+    Network("modulated", Modulated, (spec("x", "N", 10),)),
+    Network("looked-up-positions", LookedUpPositions, WORDS),
+    Network("complex-rotation", ComplexRotation, FRAMES),
 ]

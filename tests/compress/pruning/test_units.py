@@ -126,7 +126,7 @@ class Asks(nn.Module):
         (lambda x: x[..., ::2].repeat(1, 1, 2), "slice", "takes computed or scattered indices of it"),
         (lambda x: torch.stack(x.unbind(-1), -1), "unbind", "gives a tensor for each index of it"),
         (lambda x: x[..., torch.arange(11, -1, -1)], "index", "looks positions up in it"),
-        (lambda x: x.roll(1, -1), "roll", "has no rule"),
+        (lambda x: x.roll(1, -1), "roll", "moves what lies along it"),
         (lambda x: nn.functional.pad(x, (1, -1)), "pad", "pads or crops it"),
         (
             lambda x: x.unflatten(-1, (3, 4)).flatten(-2) + torch.cat([x[..., :5], x[..., 5:]], -1),
