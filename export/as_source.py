@@ -101,8 +101,8 @@ def source(model: Model, weights: str) -> str:
     imports += ["from pathlib import Path", "", "import torch"]
     imports += ["from safetensors.torch import load_model", "from torch import Tensor, nn"]
     imports += ["from torch.nn import functional as F"] if "F." in code or own else []
-    what = re.sub(r"[^\w.-]", "_", model.name) or "a network"
-    return _FILE.format(what=what, weights=weights, imports="\n".join(imports), own=own, layers=code)
+    title = re.sub(r"[^\w.-]", "_", model.name) or "a network"
+    return _FILE.format(what=title, weights=weights, imports="\n".join(imports), own=own, layers=code)
 
 
 _FILE = '''"""{what} as a plain module of torch, written by compress.

@@ -13,14 +13,14 @@ from export.counts import Cost, LayerCost, Step, gathered, peak_bytes
 from export.einsum import einsum_macs
 from export.lifted import MAIN, Lifted, attribute, device_of, evaluating, tensors
 from models.records import Model
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 _Shapes = Sequence[Any]  # of a node's arguments, as they were given; tensors stay tensors
 _VIEWS = frozenset(
     "view reshape flatten squeeze unsqueeze expand permute transpose t alias detach select slice narrow unbind split "
     "split_with_sizes chunk _unsafe_view movedim unflatten swapaxes contiguous dropout".split()
 )
-_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, PeepholeLSTM, SigmoidRNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, PeepholeLSTM, ResetFirstGRU, SigmoidRNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 
 
 def torch_cost(model: Model, sizes: Mapping[str, int]) -> Cost:

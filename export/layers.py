@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 Settings = dict[str, Any]  # constructor argument -> number, string, tuple of numbers or None
 
@@ -37,7 +37,7 @@ ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
         ((nn.GRU,), _RECURRENT),
         ((nn.RNN,), f"{_RECURRENT} nonlinearity"),
         ((PeepholeLSTM,), "input_size hidden_size bias batch_first forget_gate"),
-        ((SigmoidRNN,), "input_size hidden_size bias batch_first"),
+        ((SigmoidRNN, ResetFirstGRU), "input_size hidden_size bias batch_first"),
         ((nn.LSTMCell, nn.GRUCell), _CELL),
         ((nn.RNNCell,), f"{_CELL} nonlinearity"),
         ((nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity), ""),

@@ -1,6 +1,7 @@
 """ONNX's LSTM, GRU and RNN as nn.LSTM, nn.GRU and nn.RNN: gates, states and directions as torch has them.
 
-An LSTM with peepholes and an RNN with a sigmoid, which torch has not, become our own layers (`models/recurrent.py`).
+An LSTM with peepholes, a GRU that resets first and an RNN with a sigmoid, which torch has not, become our own layers
+(`models/recurrent.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from export.onnx_builder import Builder, Run, constant
 from export.onnx_values import Call, Host, tensor
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 # torch's gates by their places in ONNX: i, f, g, o in i, o, f, c; r, z, n in z, r, h
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -27,7 +28,7 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
 
     Raises:
         LiftError: it is of a kind that neither torch has nor we: other activations, clipping, lengths, a coupled gate;
-            peepholes or a sigmoid in both directions.
+            peepholes, an early reset or a sigmoid in both directions.
     """
     inputs = [*node.inputs, *[None] * (8 - len(node.inputs))]
     _, w, r, b, lengths, _, _, peepholes = inputs
@@ -40,7 +41,7 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
     both = direction == "bidirectional"
 
     def make() -> nn.Module:
-        kind, more = _kind(call.op, squash, both, peepholes is not None)
+        kind, more = _kind(call, squash, both, peepholes is not None)
         layer = kind(for_input.shape[2], for_state.shape[2], bias=b is not None, **more)
         with torch.no_grad():
             if seen is not None:
@@ -51,7 +52,7 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
                     getattr(layer, f"{name}_l0{suffix}").copy_(torch.from_numpy(array))
         return layer
 
-    layer: Any = build.layer(node, (w, r, b, peepholes), make, (direction, squash))
+    layer: Any = build.layer(node, (w, r, b, peepholes), make, (direction, squash, _resets_first(call)))
 
     def run(call: Call, x: Any, *rest: Any) -> Any:
         x = tensor(x)
@@ -74,12 +75,18 @@ def recurrent(build: Builder, node: ir.Node, call: Call) -> Run:
     return run
 
 
-def _kind(op: str, squash: str, both: bool, peepholes: bool) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+def _kind(call: Call, squash: str, both: bool, peepholes: bool) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     """The class of layer, and what its constructor takes beside sizes and bias."""
     if peepholes or squash == "sigmoid":
         return PeepholeLSTM if peepholes else SigmoidRNN, {}
+    if _resets_first(call):
+        return ResetFirstGRU, {}
     kinds: dict[str, Callable[..., nn.Module]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
-    return kinds[op], {"bidirectional": both} | ({"nonlinearity": squash} if op == "RNN" else {})
+    return kinds[call.op], {"bidirectional": both} | ({"nonlinearity": squash} if call.op == "RNN" else {})
+
+
+def _resets_first(call: Call) -> bool:
+    return call.op == "GRU" and not call.get("linear_before_reset", 0)
 
 
 def _complete(states: list[Tensor]) -> list[Tensor]:
@@ -111,8 +118,8 @@ def _refuse_what_torch_has_not(call: Call, lengths: ir.Value | None, peepholes: 
         "has peepholes in both directions": peepholes is not None and ways == 2,
         "takes the lengths of its sequences": lengths is not None,
         "couples its gates (input_forget)": bool(call.get("input_forget", 0)),
-        "resets its state before the product (linear_before_reset=0)": call.op == "GRU"
-        and not call.get("linear_before_reset", 0),
+        "resets its state before the product (linear_before_reset=0) in both directions": ways == 2
+        and _resets_first(call),
     }
     for reason, holds in reasons.items():
         if holds:

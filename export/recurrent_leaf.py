@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from models.errors import LiftError
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 TWO_STATES = (nn.LSTM, PeepholeLSTM)  # h, what is said, and c, what is kept
-KINDS = (*TWO_STATES, nn.GRU, nn.RNN, SigmoidRNN)
+KINDS = (*TWO_STATES, nn.GRU, ResetFirstGRU, nn.RNN, SigmoidRNN)
 
 
 @torch.library.custom_op("compress::recurrent", mutates_args=())

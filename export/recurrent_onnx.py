@@ -19,10 +19,11 @@ from torch import nn
 
 from export.recurrent_leaf import KINDS, TWO_STATES, leaves
 from models.errors import CompressError
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 op: Any = opset18  # by its annotations no result of one operator may go into another
-_OPERATOR = {nn.LSTM: "LSTM", PeepholeLSTM: "LSTM", nn.GRU: "GRU", nn.RNN: "RNN", SigmoidRNN: "RNN"}
+_OPERATOR = dict.fromkeys((nn.LSTM, PeepholeLSTM), "LSTM") | dict.fromkeys((nn.GRU, ResetFirstGRU), "GRU")
+_OPERATOR |= dict.fromkeys((nn.RNN, SigmoidRNN), "RNN")
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's gates, by their places in torch
 _OPEN = 100.0  # whose sigmoid is 1 in single precision
 _Array = np.ndarray[Any, Any]
@@ -97,7 +98,8 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
     if kind == "LSTM":
         return tuple(op.LSTM(x, w, r, b, None, *initial, **common))
     if kind == "GRU":
-        return tuple(op.GRU(x, w, r, b, None, *initial, linear_before_reset=1, **common))
+        late = int(not isinstance(layer, ResetFirstGRU))
+        return tuple(op.GRU(x, w, r, b, None, *initial, linear_before_reset=late, **common))
     squash = "Sigmoid" if isinstance(layer, SigmoidRNN) else {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
     return tuple(op.RNN(x, w, r, b, None, *initial, activations=[squash] * (1 + layer.bidirectional), **common))
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from export.layers import ARGUMENTS, CONTAINERS, settings_of
 from models.errors import CompressError
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
-OWN = (PeepholeLSTM, SigmoidRNN)  # torch has them not: their classes are written into the file
+OWN = (PeepholeLSTM, ResetFirstGRU, SigmoidRNN)  # torch has them not: their classes are written into the file
 # torch's recurrent layers take these by keyword alone, in a signature that does not say so
 _RECURRENT: dict[str, Any] = dict(
     num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False, proj_size=0, nonlinearity="tanh"

@@ -160,7 +160,8 @@ def _call(args: Sequence[Any], kwargs: Mapping[str, str], value: Value) -> str:
 
 
 def _slice(node: fx.Node, value: Value) -> Text | None:
-    x, dim, start, end, step = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
+    given: tuple[Any, ...] = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
+    x, dim, start, end, step = given
     inside = ("" if start in (0, None) else operand(start, value).text) + ":"
     inside += "" if end in (_END, None) else operand(end, value).text
     return _indexed(x, dim, inside if step == 1 else f"{inside}:{literal(step, value)}", value)

@@ -1,6 +1,6 @@
-"""Recurrent layers that torch lacks: an LSTM whose gates see the cell (peepholes), and a simple RNN with a sigmoid.
+"""Recurrent layers that torch lacks: an LSTM with peepholes, a GRU that resets first, a simple RNN with a sigmoid.
 
-Both take and give what nn.LSTM and nn.RNN of one level and one direction do, and name their parameters alike.
+They take and give what nn.LSTM, nn.GRU and nn.RNN of one level and one direction do, and name their parameters alike.
 """
 
 from __future__ import annotations
@@ -80,6 +80,49 @@ class SigmoidRNN(_Layer):
         back, found = self.weight_hh_l0.t(), []
         for step in steps:
             h = torch.sigmoid(torch.addmm(step, h, back))
+            found.append(h)
+        return torch.stack(found, self._time), h.unsqueeze(0)
+
+
+class ResetFirstGRU(_Layer):
+    """A gated recurrent unit that resets the state before the product with the weights; nn.GRU resets what it gives.
+
+    With . for the product element by element:
+
+        r_t = sigmoid(W_r x_t + R_r h_{t-1} + b_r)
+        z_t = sigmoid(W_z x_t + R_z h_{t-1} + b_z)
+        n_t = tanh(W_n x_t + R_n (r_t . h_{t-1}) + b_n)
+        h_t = (1 - z_t) . n_t + z_t . h_{t-1}
+
+    where each b is the sum of both biases. ONNX calls it linear_before_reset=0, Keras reset_after=False. The rows of
+    the weights are r, z, n, as in nn.GRU.
+
+    Args:
+        input_size, hidden_size: of x_t and of h_t.
+        bias: whether it has biases.
+        batch_first: sequences are (N, T, size) and not (T, N, size).
+
+    Source: Cho et al. 2014 (arXiv:1406.1078v1) sec. 2.3, z for their 1 - z.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, batch_first: bool = False) -> None:
+        super().__init__(input_size, hidden_size, gates=3, bias=bias, batch_first=batch_first)
+        self.reset_parameters()
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All states, (N, T, hidden) or (T, N, hidden), and the last one, (1, N, hidden); hx is (1, N, hidden) or 0.
+
+        Raises:
+            ValueError: the input has not three dimensions.
+        """
+        steps, hidden = self._projected(input), self.hidden_size
+        h = steps[0].new_zeros(len(steps[0]), hidden) if hx is None else hx[0]
+        to_gates, to_new = self.weight_hh_l0.t().split([2 * hidden, hidden], 1)
+        found = []
+        for step in steps:
+            gates, new = step.split([2 * hidden, hidden], 1)
+            r, z = torch.sigmoid(torch.addmm(gates, h, to_gates)).chunk(2, 1)
+            h = torch.lerp(torch.tanh(torch.addmm(new, r * h, to_new)), h, z)
             found.append(h)
         return torch.stack(found, self._time), h.unsqueeze(0)
 

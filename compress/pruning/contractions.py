@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Dim, size_of
 from .ties import Call, Dims, Ties
@@ -75,7 +75,7 @@ def _layer(call: Call, values: Values) -> Iterator[tuple[Dim, torch.Tensor]]:
         yield other[-1], _energy(y, -1, module.weight, 2)
     elif isinstance(module, _ConvNd):
         yield _convolution(dims, x, module.weight, module.groups, transposed=isinstance(module, _ConvTransposeNd))
-    elif isinstance(module, nn.RNN | nn.LSTM | nn.GRU | PeepholeLSTM | SigmoidRNN):
+    elif isinstance(module, nn.RNN | nn.LSTM | nn.GRU | PeepholeLSTM | ResetFirstGRU | SigmoidRNN):
         yield from _recurrent(call, values)
     elif isinstance(module, nn.RNNCellBase):
         yield dims[-1], _energy(x, -1, module.weight_ih, 1)

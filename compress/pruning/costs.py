@@ -12,13 +12,13 @@ from torch import fx, nn
 from export.cost_torch import macs_of
 from export.lifted import MAIN, device_of, evaluating, tensors
 from models.records import Model, sizes_of
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Axis, size_of
 from .polynomial import Polynomial, constant, product, scaled, size_in, total
 from .ties import Call, Dims, Ties
 
-_RECURRENT = (nn.RNNBase, nn.RNNCellBase, PeepholeLSTM, SigmoidRNN)
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase, PeepholeLSTM, ResetFirstGRU, SigmoidRNN)
 
 
 def parameters_in(ties: Ties, numbers: Mapping[Axis, int]) -> Polynomial:

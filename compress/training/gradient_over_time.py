@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.records import Arrays, Entry, Task
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .feed import tensor, tensors
 from .step import named
@@ -50,7 +50,7 @@ def norms_over_time(network: nn.Module, entry: Entry, task: Task) -> tuple[float
 def first_recurrent(network: nn.Module) -> Any:
     """The first recurrent layer that reads one way, or None."""
     for module in network.modules():
-        if isinstance(module, nn.RNNBase | SigmoidRNN | PeepholeLSTM):
+        if isinstance(module, nn.RNNBase | SigmoidRNN | ResetFirstGRU | PeepholeLSTM):
             return None if module.bidirectional else module
     return None
 

@@ -12,7 +12,7 @@ from export.onnx_file import to_bytes
 from export.parity import verify
 from export.to_onnx import to_onnx
 from export.wrap import Model
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 from tests.export.architectures import spec
 
 CASES = [
@@ -26,12 +26,13 @@ CASES = [
     (nn.RNN, {"nonlinearity": "relu", "bidirectional": True}, False),
     (SigmoidRNN, {"batch_first": True}, True),
     (SigmoidRNN, {"bias": False}, False),
+    (ResetFirstGRU, {"batch_first": True}, True),
     (PeepholeLSTM, {"batch_first": True}, True),
     (PeepholeLSTM, {"bias": False}, False),
     (PeepholeLSTM, {"forget_gate": False}, True),
     (PeepholeLSTM, {"forget_gate": False, "bias": False}, True),
 ]
-OPERATOR = {PeepholeLSTM: "LSTM", SigmoidRNN: "RNN"}
+OPERATOR = {PeepholeLSTM: "LSTM", ResetFirstGRU: "GRU", SigmoidRNN: "RNN"}
 
 
 class Layer(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.recurrent import PeepholeLSTM, SigmoidRNN
+from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 
 def sigmoid(x):
@@ -107,7 +107,31 @@ def test_what_peepholes_and_a_forget_gate_add_to_the_flow(forget_gate):
     np.testing.assert_allclose(flow, np.diag(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [PeepholeLSTM, SigmoidRNN])
+def test_a_gru_that_resets_first_is_what_its_equations_say_and_nn_gru_where_nothing_is_reset():
+    layer = ResetFirstGRU(3, 5)
+    x, h = torch.randn(4, 2, 3), torch.randn(1, 2, 5)
+    (wr, wz, wn), (rr, rz, rn) = layer.weight_ih_l0.chunk(3), layer.weight_hh_l0.chunk(3)
+    br, bz, bn = (layer.bias_ih_l0 + layer.bias_hh_l0).chunk(3)
+    found, last = layer(x, h)
+    state = h[0]
+    for t in range(4):
+        r = torch.sigmoid(x[t] @ wr.T + state @ rr.T + br)
+        z = torch.sigmoid(x[t] @ wz.T + state @ rz.T + bz)
+        n = torch.tanh(x[t] @ wn.T + (r * state) @ rn.T + bn)
+        state = (1 - z) * n + z * state
+        torch.testing.assert_close(found[t], state)
+    assert torch.equal(last[0], found[-1])
+
+    torchs = nn.GRU(3, 5)
+    with torch.no_grad():
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+            torchs.get_parameter(name).copy_(layer.get_parameter(name))
+        for gru in (torchs, layer):
+            gru.bias_ih_l0[:5] = 30  # r is 1: both resets do nothing
+    torch.testing.assert_close(layer(x, h), torchs(x, h))
+
+
+@pytest.mark.parametrize("kind", [PeepholeLSTM, ResetFirstGRU, SigmoidRNN])
 def test_a_sequence_without_its_batch_is_refused(kind):
     with pytest.raises(ValueError, match=rf"{kind.__name__}: takes a batch .* it was given \(7, 3\)\. Add a dimension"):
         kind(3, 5)(torch.zeros(7, 3))
