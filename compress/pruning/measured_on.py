@@ -13,7 +13,7 @@ from export.stream import initial_state
 from models.errors import UsageError
 from models.records import Model
 
-BATCHES = 32  # a thousand samples or more in batches of the usual sizes
+BATCHES = 64  # some thousand samples in batches of the usual sizes
 
 
 def batches(model: Model, context: Context, importance: str) -> Iterator[tuple[Tensors, Any]]:

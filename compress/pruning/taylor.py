@@ -1,19 +1,23 @@
 """How much each unit matters by how much the loss would change without it, to first order.
 
 Setting weights w to zero changes a loss by -sum(g w) to first order, g being the gradient. A unit's score is the
-square of that sum over all that it holds in every weight of its group, averaged over batches. It is in units of the
-loss, so that no weight's share is normalized. Nothing is trained, and statistics and dropout are as in use.
+absolute value of that sum over all weights that read it (`.readers`), averaged over batches: the gradient of a trained
+network is near zero on average, and its size from batch to batch is what tells units apart. What reads a unit is what
+goes with it; the weights that make it would count it again, or before a batch normalization count what that undoes.
+A unit that no layer reads is scored by all that it holds. The score is in units of the loss, so that nothing is
+normalized and groups can be compared. Statistics and dropout are as in use.
 
 Without labels the loss is the mean square of the outputs: how much of what the network says goes with the unit. (How
 far the outputs are from a teacher's would say nothing: there the gradient at the teacher itself is zero.)
 
-Source: Molchanov et al. 2019 (arXiv:1906.10771) sec. 3.1, the group's contribution to the first-order expansion;
-the loss without labels, Aljundi et al. 2018 (arXiv:1711.09601) sec. 4.1.
+Source: Molchanov et al. 2019 (arXiv:1906.10771) sec. 3.1, the contribution of a group of weights; its absolute value,
+Molchanov et al. 2017 (arXiv:1611.06440) sec. 2.2; the loss without labels, Aljundi et al. 2018 (arXiv:1711.09601)
+sec. 4.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,28 +34,31 @@ from models.records import Model
 from .axes import Axis, share_out
 from .importance import Scores
 from .measured_on import batches
+from .readers import Place, reading_places
 from .ties import Tied, Ties
 
 Objective = Callable[[Tensors, Any], torch.Tensor]
 
 
 def taylor(model: Model, ties: Ties, axes: Sequence[Axis], context: Context) -> Scores:
-    """The mean over batches of (sum of g w)^2; groups that the loss does not reach are left out.
+    """The mean over batches of |sum of g w| where a unit is read; groups that the loss does not reach are left out.
 
     Raises:
         UsageError: there is no data.
         TrainingError: the data does not fit the network or the loss.
     """
     weights = [tied for tied in ties.tensors.values() if isinstance(tied.tensor, nn.Parameter)]
-    scores: Scores = {}
+    sums: Scores = {}
+    count, read = 0, reading_places(ties)
     with own_generators(context.seed), evaluating(ties.network), _differentiable(weights):
         for inputs, target in batches(model, context, "taylor"):
             labelled = context.task is not None and target is not None
             objective = context.task.loss if labelled and context.task is not None else mean_square
             gradients = _gradients(model, weights, objective, inputs, target)
-            for axis, change in _changes(weights, gradients, axes).items():
-                scores[axis] = scores.get(axis, 0.0) + change**2
-    return scores
+            for axis, change in _changes(weights, gradients, axes, read).items():
+                sums[axis] = sums.get(axis, 0.0) + np.abs(change)
+            count += 1
+    return {axis: values / count for axis, values in sums.items()}
 
 
 taylor.comparable = True  # type: ignore[attr-defined]
@@ -86,21 +93,23 @@ def _gradients(
 
 
 def _changes(
-    weights: Sequence[Tied], gradients: Sequence[torch.Tensor | None], axes: Sequence[Axis]
+    weights: Sequence[Tied], gradients: Sequence[torch.Tensor | None], axes: Sequence[Axis], read: Collection[Place]
 ) -> dict[Axis, np.ndarray[Any, Any]]:
-    """The sum of g w over each unit, of the axes that the loss reaches."""
+    """The sum of g w over each unit where it is read, else wherever it is, of the axes that the loss reaches."""
     wanted = set(axes)
-    found: dict[Axis, np.ndarray[Any, Any]] = {}
+    reading: dict[Axis, np.ndarray[Any, Any]] = {}
+    other: dict[Axis, np.ndarray[Any, Any]] = {}
     for tied, gradient in zip(weights, gradients, strict=True):
         if gradient is None:
             continue
         product = (gradient * tied.tensor.detach()).double().cpu().numpy()
         for position, dim in enumerate(tied.dims):
+            found = reading if (id(tied.tensor), position) in read else other
             per_index = product.sum(tuple(i for i in range(product.ndim) if i != position))
             for axis, values in share_out(dim, per_index):
                 if axis in wanted:
                     found[axis] = found.get(axis, 0.0) + values
-    return found
+    return other | reading
 
 
 @contextmanager
