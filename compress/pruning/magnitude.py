@@ -1,6 +1,7 @@
 """Sparsity: the weights of least magnitude become zero, and stay so while the others are trained.
 
-Either a share of each weight tensor, wherever they lie, or all but n of every m that follow each other along the inputs.
+Either a share of each weight tensor, wherever they lie, or all but n of every m that follow each other along
+the inputs.
 
 Source: Han et al. 2015 (arXiv:1506.02626) sec. 3, one shot; n:m, Mishra et al. 2021 (arXiv:2104.08378) sec. 3.
 """
@@ -88,8 +89,8 @@ def check_pattern(pattern: str, kind: str) -> None:
     found = re.fullmatch(r"(\d{1,3}):(\d{1,3})", pattern)
     if pattern and not (found and 0 < int(found[1]) < int(found[2])):
         raise UsageError(
-            f"prune: pattern {pattern!r} asked, and it says how many weights of how many are kept, n:m with n less than "
-            "m: 2:4."
+            f"prune: pattern {pattern!r} asked, and it says how many weights of how many are kept, n:m with n less "
+            "than m: 2:4."
         )
     if pattern and kind != "weights":
         raise UsageError(f'prune: pattern {pattern!r} is for single weights, and kind is "{kind}". Add --kind weights.')
@@ -118,7 +119,7 @@ def largest_of(weight: torch.Tensor, keep: int, of: int, *, dim: int = 1) -> tor
     rows = weight.detach().abs().movedim(dim, -1)
     rest = -rows.shape[-1] % of
     groups = nn.functional.pad(rows, (0, rest), value=-1.0).unflatten(-1, (-1, of))
-    best = groups.argsort(-1, descending=True, stable=True)[..., :keep]
+    best = groups.argsort(dim=-1, descending=True, stable=True)[..., :keep]
     mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, best, True).flatten(-2)
     return mask[..., : rows.shape[-1]].movedim(-1, dim)
 

@@ -27,7 +27,7 @@ from .blocks import remove_blocks
 from .cut import cut
 from .gradual import Goals, gathered, share_of
 from .importance import Scores, find_importance, score_units
-from .magnitude import zero_smallest
+from .magnitude import check_pattern, zero_smallest
 from .meet import Plan, Planner
 from .scope import kept_over_network
 from .target import check_target, parse_target
@@ -71,6 +71,10 @@ class Prune:
             "plugin": "importance",
         },
     )
+    pattern: str = field(
+        default="",
+        metadata={"help": "of single weights, in place of ratio; 2:4 keeps the 2 largest of every 4 along the inputs"},
+    )
     scope: Literal["group", "network"] = field(
         default="group",
         metadata={"help": "the ratio is of each group's units, or of all: then groups that matter less lose more"},
@@ -97,6 +101,7 @@ class Prune:
             if not getattr(self, name) >= low:
                 raise UsageError(f"prune: {name} {getattr(self, name)} asked, and it must be {low} or more.")
         check_recovery(self.name, self.recover, self.minutes, self.learning_rate)
+        check_pattern(self.pattern, self.kind)
         find_importance(self.importance)
         if self.target:
             check_target(self.target, ratio=self.ratio, default_ratio=Prune.ratio, kind=self.kind, scope=self.scope)
@@ -105,7 +110,9 @@ class Prune:
         """Give the pruned model; LiftError where it does not run."""
         settings = Recovery(learning_rate=self.learning_rate)
         if self.kind == "weights":
-            return zero_smallest(model, context, self.ratio, self.skip, self.recover, self.minutes, settings)
+            return zero_smallest(
+                model, context, self.ratio, self.skip, self.recover, self.minutes, settings, self.pattern
+            )
         if self.kind == "blocks":
             return remove_blocks(model, context, self.ratio, self.skip, self.recover, self.minutes, settings)
         copied, ties, found = self._analysed(model)

@@ -341,7 +341,7 @@ COMPUTING: dict[str, Rule] = {
     **_named("copy masked_fill subtract multiply divide true_divide floor_divide fmax fmin", pointwise),
     **_named(
         "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort "
-        "argsort flip",
+        "argsort",
         along,
     ),
     **_named(
@@ -351,7 +351,7 @@ COMPUTING: dict[str, Rule] = {
     ),
     **_named("matmul mm bmm mv dot", matmul),
     **_named("addmm baddbmm", addmm),
-    "roll": turn,
+    **_named("roll flip", turn),
     "einsum": einsum,
     "linear": linear,
     **_named("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution", convolution),

@@ -13,6 +13,8 @@ from export.parity import verify
 from export.to_onnx import to_onnx
 from models.errors import LiftError
 from models.records import Form, InputSpec, Model, OutputSpec, example, sizes_of
+from models.recurrent import ResetFirstGRU
+from tests.compress.dead_units import dead_and_cut, outputs_of
 from tests.export.exported import BY_NAME, TRIED, exported, lifted_back
 
 every = pytest.mark.parametrize("architecture", TRIED, ids=lambda a: a.name)
@@ -157,6 +159,26 @@ def test_recurrent_operators_become_layers(op, direction):
     assert any(type(m).__name__ == op for m in lifted.network.modules())
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_gru_that_resets_first_is_a_layer_that_is_cut_and_written_back(direction):
+    arrays = {"W": floats(1, 18, 5), "R": floats(1, 18, 6) / 2, "B": floats(1, 36), "head": floats(6, 4)}
+    nodes = [
+        node("GRU", ["x", "W", "R", "B"], ["s"], name="rnn", hidden_size=6, direction=direction),
+        node("Squeeze", ["s", "one"], ["q"]),
+        node("MatMul", ["q", "head"], ["y"], name="head"),
+    ]
+    model = onnx_model(nodes, {**arrays, "one": np.array([1])}, x=("T", "N", 5), y=("T", "N", 4))
+    lifted = lift_onnx(model)
+    assert verify(model, lifted).sqnr_db > 100
+    assert isinstance(lifted.network.get_submodule("rnn"), ResetFirstGRU)
+    dead, smaller = dead_and_cut(lifted)
+    assert smaller.network.get_submodule("rnn").hidden_size == 3
+    torch.testing.assert_close(outputs_of(smaller)["y"], outputs_of(dead)["y"], rtol=0, atol=1e-5)
+    again = to_onnx(smaller)
+    assert [n.attributes["linear_before_reset"].value for n in again.network.graph if n.op_type == "GRU"] == [0]
+    assert verify(smaller, again).sqnr_db > 100
+
+
 def test_a_matrix_and_its_bias_are_one_linear_and_tied_tables_stay_tied():
     nodes = [
         node("Gather", ["table", "x"], ["e"], name="emb/Gather"),
@@ -175,7 +197,8 @@ def test_a_matrix_and_its_bias_are_one_linear_and_tied_tables_stay_tied():
 
 REFUSED = {
     "has no torch form": [node("NonZero", ["x"], ["z"], name="find"), node("Cast", ["z"], ["y"], to=1)],
-    "linear_before_reset=0": [node("GRU", ["x", "W", "R"], ["y"], name="find", hidden_size=6)],
+    "linear_before_reset=0": [
+        node("GRU", ["x", "W", "R"], ["y"], name="find", hidden_size=6, direction="bidirectional")],
     "quantized already": [
         node("QuantizeLinear", ["x", "s", "z8"], ["q"], name="find"),
         node("DequantizeLinear", ["q", "s", "z8"], ["y"])],
@@ -187,7 +210,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("says", REFUSED)
 def test_what_has_no_torch_form_is_named(says):
-    arrays = {"W": floats(1, 18, 8), "R": floats(1, 18, 6), "s": np.float32(0.1), "z8": np.int8(0)}
+    arrays = {"W": floats(2, 18, 8), "R": floats(2, 18, 6), "s": np.float32(0.1), "z8": np.int8(0)}
     arrays |= {"minus": np.array([-1]), "one": np.ones((), np.float32)}
     used = {name for n in REFUSED[says] for name in n.input}
     model = onnx_model(REFUSED[says], {n: a for n, a in arrays.items() if n in used}, x=(1, 1, 8))

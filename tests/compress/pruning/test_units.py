@@ -122,7 +122,7 @@ class Asks(nn.Module):
         (lambda x: x.softmax(-1), "softmax", "runs over it"),
         (lambda x: x.cumsum(-1), "cumsum", "runs over it"),
         (lambda x: x.amax(-1, keepdim=True) + x, "amax", "runs over it"),
-        (lambda x: x.flip(-1), "flip", "runs over it"),
+        (lambda x: x.flip(-1), "flip", "moves what lies along it"),
         (lambda x: x[..., ::2].repeat(1, 1, 2), "slice", "takes computed or scattered indices of it"),
         (lambda x: torch.stack(x.unbind(-1), -1), "unbind", "gives a tensor for each index of it"),
         (lambda x: x[..., torch.arange(11, -1, -1)], "index", "looks positions up in it"),
