@@ -79,7 +79,8 @@ def test_alpha_zero_is_training_on_labels_alone(teacher):
     student = lifted(convolutional(), labels=LABELS)
     outcome = Distill(steps=20, alpha=0.0, learning_rate=1e-3)(student, Context(task=digits(), teacher=teacher))
     expected = copy.deepcopy(student.network)
-    train(expected, digits(), Training(learning_rate=1e-3), inputs=["x"], outputs=["logits"], steps=20)
+    names = {"inputs": ["x"], "outputs": ["logits"]}
+    train(expected, digits(), Training(learning_rate=1e-3), **names, steps=20, precision="auto")
     assert same(outcome.model.network, expected)
     assert outcome.changed[0].text.endswith("taught by labels alone in 20 steps")
 

@@ -174,7 +174,7 @@ def test_single_weights_become_zero_and_stay_so_while_the_others_are_trained():
         assert torch.equal(pruned[name] == 0, at_once[name] == 0)
         assert not torch.equal(pruned[name], at_once[name])
     assert outcome.changed[0].text == "240 of 320 weights set to zero"
-    assert "neither smaller nor faster" in outcome.skipped[0].text and outcome.facts["steps"] == 20
+    assert "as large and as slow as before" in outcome.skipped[0].text and outcome.facts["steps"] == 20
 
 
 def test_recovery_brings_a_pruned_network_closer_to_its_teacher():
