@@ -1,7 +1,8 @@
 """How many units each group keeps so that a cost is met and the least importance is lost.
 
-What passes one layer passes the next, so what groups keep of their importance multiplies: lost is the sum of
--log(share kept). It grows without bound as a group empties, and no group is emptied because its units are cheap.
+What passes one layer passes the next, so what is kept of their importance multiplies: lost is the sum of -log(share
+kept), over all sides of all weight matrices, since units that twenty layers read are missed in each of them. It grows
+without bound as a group empties, and no group is emptied because its units are cheap.
 Few choices are all tried. For more, the widths go down from full by the least loss per cost saved (the greedy rule of
 the knapsack: Dantzig 1957, Oper. Res. 5, 266-277), then are exchanged while that helps; as layers multiply two widths,
 it is no proof of the best, and `tests/compress/pruning/test_allocate.py` holds it against all combinations.
@@ -28,15 +29,16 @@ _EXCHANGES = 200
 
 
 def losses_of(widths: Sequence[Width], scores: Scores) -> list[Floats]:
-    """What each choice of each width loses: -log of the share of importance that is kept, added up over its axes."""
-    return [np.sum([_loss(scores[axis], width.choices) for axis in width.axes], 0) for width in widths]
+    """What each choice of each width loses: -log of the share of importance that is kept, for every side it is."""
+    return [np.sum([width.sides * _loss(scores[axis], width.choices) for axis in width.axes], 0) for width in widths]
 
 
 def _loss(scores: Floats, choices: Sequence[int]) -> Floats:
     best = np.cumsum(np.sort(np.maximum(scores, 0))[::-1])
     if not best[-1] > 0:
         best = np.arange(1, len(scores) + 1, dtype=float)
-    return -np.log(np.array([best[count - 1] for count in choices]) / best[-1])
+    kept: Floats = np.array([best[count - 1] for count in choices]) / best[-1]
+    return np.asarray(-np.log(kept))
 
 
 def allocate(widths: Sequence[Width], losses: Sequence[Floats], cost: Cost, goal: float) -> tuple[int, ...] | None:

@@ -125,7 +125,8 @@ def measure_changes(model: Model, found: Iterable[Branch], context: Context) -> 
 def _share(x: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
     """|f(x)| / |x + f(x)| of each row, (N,)."""
     x, total = x.double().flatten(1), total.double().flatten(1)
-    return ((total - x).norm(dim=1) / total.norm(dim=1).clamp_min(_EPS)).cpu()
+    share: torch.Tensor = (total - x).norm(dim=1) / total.norm(dim=1).clamp_min(_EPS)
+    return share.cpu()
 
 
 def _count(network: Any) -> int:

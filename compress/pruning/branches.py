@@ -43,21 +43,16 @@ class Branch:
     """What is added to its own input.
 
     Args:
+        name: of a layer in it, and in no branch that is named before.
         layers: those that it alone uses, in the order of their calls.
         sums: of each form, the nodes x + f(x), and which argument x is; several where the branch runs several times.
         reason: why it cannot be taken out, or "".
     """
 
+    name: str
     layers: tuple[str, ...]
     sums: Mapping[str, tuple[Sum, ...]]
     reason: str = ""
-
-    @property
-    def name(self) -> str:
-        """The longest name that all its layers share, else that of the first."""
-        parts = [layer.split(".") for layer in self.layers]
-        shared = [same[0] for same in zip(*parts, strict=False) if len(set(same)) == 1]
-        return ".".join(shared) or self.layers[0]
 
 
 def branches(network: Lifted, *, skip: Sequence[str] = ()) -> list[Branch]:
@@ -72,10 +67,13 @@ def branches(network: Lifted, *, skip: Sequence[str] = ()) -> list[Branch]:
         for added in residual_sums(graph):
             if layers := _layers(network, branch_nodes(added)):
                 found.setdefault(layers, {}).setdefault(form, []).append(added)
-    return [
-        Branch(layers, {form: tuple(several) for form, several in sums.items()}, _reason(network, layers, sums, skip))
-        for layers, sums in found.items()
-    ]
+    made: list[Branch] = []
+    for layers, sums in found.items():
+        taken = {branch.name for branch in made}
+        name = next((layer for layer in layers if layer not in taken), layers[0])
+        reason = _reason(network, layers, sums, skip)
+        made.append(Branch(name, layers, {form: tuple(several) for form, several in sums.items()}, reason))
+    return made
 
 
 def residual_sums(graph: fx.Graph) -> Iterator[Sum]:

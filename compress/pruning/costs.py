@@ -14,7 +14,7 @@ from export.lifted import MAIN, device_of, evaluating, tensors
 from models.records import Model, sizes_of
 from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
-from .axes import Axis, size_of
+from .axes import Axis, Dim, size_of
 from .polynomial import Polynomial, constant, product, scaled, size_in, total
 from .ties import Call, Dims, Ties
 
@@ -129,7 +129,7 @@ def _by_module(call: Call, out: Dims) -> list[Dims]:
 
 def _by_letters(call: Call) -> list[Dims]:
     """All letters of an einsum; where several operands fold in, each costs the same product."""
-    letters = {}
+    letters: dict[str, Dim] = {}
     operands = str(call["equation"]).replace(" ", "").partition("->")[0].split(",")
     for operand, node in zip(operands, call["tensors"], strict=True):
         dims = call.dims(node)

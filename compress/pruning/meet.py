@@ -77,6 +77,8 @@ class Planner:
             CompressError: the target cannot be reached; the text says what is least, and what keeps its units.
             UsageError: milliseconds are asked for a device that this machine is not.
         """
+        if self.target.kind in ("ms", "kb") and not self.widths(1):
+            raise CompressError(self._unreachable("all of it"))
         if self.target.kind == "ms":
             return self._by_time()
         if self.target.kind == "kb":
@@ -135,20 +137,19 @@ class Planner:
             )
         widths = self.widths(self.multiple)
         at = AtWidths(self.model, self.skip, self.ties, self.found, widths)
+        before, _ = timed(at(at.full), {}, stopwatch)
+        if before <= self.target.amount:
+            return Plan(counts={}, notes=(Note("", f"{self.target} asked, and it takes {before:.3f} ms already"),))
         macs = macs_in(self.ties, self.numbers(), self.model)
         alike = self._alike(widths, macs)
         table = measure_table(at, widths, macs, stopwatch, alike=alike, progress=self.context.progress)
 
         def milliseconds(chosen: Chosen, model: Callable[[Chosen], Model] = at) -> float:
-            whole, compared = timed(at(at.full), {0: model(chosen)}, stopwatch)
-            return whole / compared[0].speedup
+            _, compared = timed(at(at.full), {0: model(chosen)}, stopwatch)
+            return table.full_ms / compared[0].speedup  # what disturbs this minute disturbs the whole network too
 
-        before, least = timed(at(at.full), {0: at(_fewest(widths))}, stopwatch)
-        facts = {"before": before, "least": before / least[0].speedup, "table": _rows(widths, table)}
-        if before <= self.target.amount:
-            return Plan(
-                counts={}, facts=facts, notes=(Note("", f"{self.target} asked, and it takes {before:.3f} ms already"),)
-            )
+        before, least = table.full_ms, milliseconds(_fewest(widths))
+        facts = {"before": before, "least": least, "table": _rows(widths, table)}
         aim = self.target.amount
         for _ in range(_CONFIRMED):
             chosen = self._measured(table, aim, milliseconds)
@@ -226,7 +227,10 @@ class Planner:
 
     def _unreachable(self, least: str, before: str = "") -> str:
         fewest = "one unit" if self.min_units == 1 else f"{self.min_units} units (min_units)"
-        kept = {group.layer or "the network": group for group in self.found if group.reason and group.axis.is_unit}
+        kept: dict[str, Group] = {}
+        for group in self.found:
+            if group.reason:
+                kept.setdefault(group.layer or "the network", group)
         held = [f"'{layer}' keeps its {group.size} units ({group.reason})" for layer, group in kept.items()]
         rest = f" {'; '.join(held[:4])}{f'; and {len(held) - 4} more' if len(held) > 4 else ''}." if held else ""
         return (
@@ -253,8 +257,9 @@ def _honest(widths: Sequence[Width], table: Latency, facts: Mapping[str, Any]) -
     """What no width takes away: layers that are no faster narrow, and the time that stays with the fewest units."""
     notes = [
         Note(
-            width.layer,
-            f"narrower is not faster: {points[0][1]:.3f} ms at {points[0][0]} units, {points[-1][1]:.3f} at all",
+            "",
+            f"'{width.layer}' is no faster narrow: {points[0][1]:.3f} ms with {points[0][0]} units, "
+            f"{points[-1][1]:.3f} ms with all",
         )
         for width, points in zip(widths, table.points, strict=True)
         if min(ms for _, ms in points) * (1 + BAND) > table.full_ms

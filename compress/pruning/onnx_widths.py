@@ -2,14 +2,15 @@
 
 An export takes seconds, a latency table needs dozens of networks. So the network is exported whole and cut at random,
 the numbers in the files (shapes of weights, sizes, attributes) are held side by side, and each that differs is found
-among the sizes that the analysis knows. Narrower files are then made without torch, with the first units of each group:
-for time and bytes it is all the same which ones. Where two files differ in more than numbers, every network is
-exported.
+among the sizes that the analysis knows. Narrower files are then made without torch, from the corners of the weights:
+for time and bytes it is all the same which numbers they hold. Where two files differ in more than numbers, every
+network is exported.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,7 +61,7 @@ class _Template:
 
 
 class AtWidths:
-    """Gives the main form of a network as ONNX with so many units of each width.
+    """Gives the main form of a network as ONNX with so many units of each width; to be timed and weighed, not used.
 
     Args:
         model: lifted; it is left as it is.
@@ -79,15 +80,19 @@ class AtWidths:
         self.full = tuple(width.size for width in widths)
         self.exports = 0
         self._known: dict[tuple[int, ...], Model] = {}
-        tried, sizes = _telling(ties, widths)
-        self._template = _template([self.export(chosen) for chosen in (self.full, *tried)], sizes) if sizes else None
+        self._ties, self._widths = ties, widths
 
     def __call__(self, chosen: Sequence[int]) -> Model:
         """With as many units of each width."""
         chosen = tuple(chosen)
-        if self._template is None or chosen == self.full:
+        if chosen == self.full or self._template is None:
             return self.export(chosen)
         return _at(self._template, chosen)
+
+    @functools.cached_property
+    def _template(self) -> _Template | None:
+        tried, sizes = _telling(self._ties, self._widths)
+        return _template([self.export(chosen) for chosen in (self.full, *tried)], sizes) if sizes else None
 
     def export(self, chosen: Sequence[int]) -> Model:
         """Cut and exported in earnest, once."""
@@ -168,7 +173,7 @@ def _numbers(network: ir.Model) -> Iterator[tuple[Place, Seen]]:
         for name, value in graph.initializers.items():
             tensor = value.const_value
             assert tensor is not None
-            yield ("shape", number, name), tuple(map(int, tensor.shape))
+            yield ("shape", number, name), tuple(tensor.numpy().shape)
             if _says_sizes(tensor):
                 yield ("values", number, name), tuple(map(int, tensor.numpy().ravel()))
         for position, node in enumerate(graph):

@@ -26,7 +26,7 @@ from .axes import Axis, Mask, axes_of, resolve
 from .blocks import remove_blocks
 from .cut import cut
 from .gradual import Goals, gathered, share_of
-from .importance import Scores, find_importance, score_units
+from .importance import Scores, comparable, find_importance, score_units
 from .magnitude import check_pattern, zero_smallest
 from .meet import Plan, Planner
 from .scope import kept_over_network
@@ -90,6 +90,13 @@ class Prune:
     learning_rate: float = field(
         default=DEFAULTS.learning_rate, metadata={"help": "of that training, at the height of a cosine with warm-up"}
     )
+    loss: str = field(
+        default="",
+        metadata={
+            "help": "of that training, in place of the task's own: a plug-in's, or pkg.module:function",
+            "plugin": "loss",
+        },
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "leave the layers that match this pattern"})
 
     def __post_init__(self) -> None:
@@ -108,7 +115,7 @@ class Prune:
 
     def __call__(self, model: Model, context: Context) -> Outcome:
         """Give the pruned model; LiftError where it does not run."""
-        settings = Recovery(learning_rate=self.learning_rate)
+        settings = Recovery(learning_rate=self.learning_rate, loss=self.loss)
         if self.kind == "weights":
             return zero_smallest(
                 model, context, self.ratio, self.skip, self.recover, self.minutes, settings, self.pattern
@@ -119,7 +126,8 @@ class Prune:
         scores, told = self._scored(copied, ties, found, context)
         plan = self._planned(copied, ties, found, scores, context)
         goals = Goals.of(found, plan.counts, self.rounds)
-        made, trained, note = model, [], ()
+        made, trained = model, []
+        note: tuple[Note, ...] = ()
         for round in range(self.rounds if plan.counts else 0):
             if round:
                 copied, ties, groups = self._analysed(made)
@@ -166,7 +174,11 @@ class Prune:
         """How many units each group keeps in the end."""
         multiple = self.multiple or find_device(context.device).channel_multiple
         if not self.target:
-            kept = kept_over_network(scores, self.ratio, self.min_units) if self.scope == "network" else {}
+            kept = (
+                kept_over_network(scores, self.ratio, self.min_units, comparable=comparable(self.importance))
+                if self.scope == "network"
+                else {}
+            )
             return Plan(counts=self.widths(ties, found, multiple, kept))
         planner = Planner(
             target=parse_target(self.target),

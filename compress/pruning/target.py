@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from models.errors import UsageError, did_you_mean
 
@@ -62,4 +62,4 @@ def parse_target(text: str) -> Target:
     most = 1.0 if kind in SHARES else math.inf
     if not 0 < amount < most:
         raise UsageError(f"prune: target {text!r} asked, and {amount:g} is out of range; it is {_MEANS}.")
-    return Target(cast(Kind, kind), amount)
+    return Target(kind, amount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,11 +22,13 @@ class Width:
         layer: the first that makes these units.
         axes: of the groups that keep the same number.
         choices: from all units down to the fewest that may be kept.
+        sides: how many sides of weight matrices each of the axes is.
     """
 
     layer: str
     axes: tuple[Axis, ...]
     choices: tuple[int, ...]
+    sides: float = 1.0
 
     @property
     def size(self) -> int:
@@ -37,6 +40,8 @@ def widths_of(ties: Ties, found: Iterable[Group], *, multiple: int, min_units: i
     """All widths that can be chosen, in the order of the layers."""
     free = {group.axis: group for group in found if not group.reason}
     rows = row_lengths(ties)
+    matrices = (tied.dims for tied in ties.tensors.values() if tied.tensor.ndim > 1)
+    sides = Counter(axis for dims in matrices for dim in dims for axis in axes_of(dim))
     together: dict[Axis, list[Axis]] = {axis: [axis] for axis in free}
     for dims in ties.alike:
         tied = [axis for dim in map(resolve, dims) for axis in axes_of(dim) if axis in free]
@@ -46,7 +51,8 @@ def widths_of(ties: Ties, found: Iterable[Group], *, multiple: int, min_units: i
     made = []
     for axes in {id(axes): axes for axes in together.values()}.values():
         row = math.lcm(*(rows.get(axis, 1) for axis in axes))
-        made.append(Width(free[axes[0]].layer, tuple(axes), choices(axes[0].size, row, multiple, min_units)))
+        layer, counts = free[axes[0]].layer, choices(axes[0].size, row, multiple, min_units)
+        made.append(Width(layer, tuple(axes), counts, sum(sides[axis] for axis in axes) / len(axes)))
     return made
 
 
