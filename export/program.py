@@ -53,8 +53,9 @@ def own_copy(module: nn.Module) -> nn.Module:
     """A copy on the CPU in eval mode; the user's module is only read.
 
     Raises:
-        LiftError: it cannot be copied.
+        LiftError: it cannot be copied, or has weights without values.
     """
+    _refuse_empty(module)
     # deepcopy refuses computed tensors, such as the weight that the old weight_norm leaves behind
     computed = (
         v for m in module.modules() for v in m.__dict__.values() if isinstance(v, torch.Tensor) and not v.is_leaf
@@ -69,6 +70,17 @@ def own_copy(module: nn.Module) -> nn.Module:
     for parameter in copied.parameters():
         parameter.grad = None
     return copied.cpu().eval()
+
+
+def _refuse_empty(module: nn.Module) -> None:
+    for path, tensor in (*module.named_parameters(), *module.named_buffers()):
+        lazy = isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+        if lazy or tensor.is_meta:
+            why = "is lazy and has seen no data" if lazy else "is on the meta device"
+            raise LiftError(
+                f"lift: '{path}' {why}, so it has no values. Load the trained weights into the network first.",
+                layer=path.rpartition(".")[0],
+            )
 
 
 def remove_parametrizations(module: nn.Module) -> None:

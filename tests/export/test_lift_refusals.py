@@ -65,6 +65,12 @@ def hooked(_):
     return module
 
 
+def hooked_before():
+    module = nn.Linear(8, 8)
+    module.register_forward_pre_hook(lambda m, given: (2 * given[0],))
+    return module
+
+
 REFUSED = {
     "decides by data": (Outer(), ROWS, r"layer 'block\.1' decides by the values of a tensor"),
     "remembers": (Around(remembers), ROWS, "keeps a state in its buffer 'memory' from call to call"),
@@ -82,6 +88,13 @@ REFUSED = {
     "hooks": (hooked(None), ROWS, "output 'y' of the lifted network differs .* It has hooks"),
     "wrong sizes": (nn.Sequential(nn.Linear(7, 8)), ROWS, r"does not run at {'N': 2}: layer '0': mat1 and mat2"),
     "raises": (Around(lambda s, x: {}["nothing"]), ROWS, "does not run at {'N': 2}: 'forward': 'nothing'"),
+    "on the meta device": (
+        nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8, device="meta")),
+        ROWS,
+        r"'1\.weight' is on the meta device, so it has no values\. Load the trained weights",
+    ),
+    "lazy": (nn.Sequential(nn.LazyLinear(8)), ROWS, r"'0\.weight' is lazy and has seen no data"),
+    "hooks before": (hooked_before(), ROWS, "output 'y' of the lifted network differs .* It has hooks"),
     "gives nothing": (Around(lambda s, x: 3), ROWS, "'forward' of Around gives no tensor"),
     "gives an object": (Around(lambda s, x: object()), ROWS, "gives a object, in which no tensors can be found"),
 }
@@ -103,6 +116,19 @@ def test_the_layer_and_the_operation_are_attributes():
     with pytest.raises(LiftError) as caught:
         lift(Around(counts_steps), STEPS)
     assert caught.value.operation == "T"
+
+
+def test_a_module_in_training_mode_is_lifted_in_eval_mode_and_stays_as_it_was():
+    module = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)).train()
+    found = lift(module, ROWS).network
+    assert all(m.training for m in module.modules()) and not any(m.training for m in found.modules())
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(found(x), module.eval()(x))
+
+
+def test_a_data_parallel_wrapper_is_only_a_name_in_front():
+    found = lift(nn.DataParallel(nn.Linear(8, 8)), ROWS).network
+    assert [name for name, _ in found.named_parameters()] == ["module.weight", "module.bias"]
 
 
 def test_a_letter_that_is_not_free_can_be_written_as_the_number_named():
