@@ -44,7 +44,7 @@ class Distill:
     )
     steps: int = field(default=1000, metadata={"help": "Batches to train on."})
     minutes: float = field(default=0.0, metadata={"help": "A budget of time in place of steps; 0 is not used."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "At the height of a cosine with warm-up."})
+    learning_rate: float = field(default=6e-3, metadata={"help": "At the height of a cosine with warm-up."})
     batch_size: int = field(default=0, metadata={"help": "Samples in a batch; 0 is the data's own."})
     loss: str = field(
         default="",

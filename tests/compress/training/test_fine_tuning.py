@@ -42,7 +42,7 @@ def test_a_checkpoint_of_another_start_is_refused(tmp_path):
     options = {"steps": 2, "minutes": 0.0, "what": "prune"}
     model, other = lifted(convolutional()), lifted(convolutional(seed=1))
     made, facts, _ = fine_tune(model, model, context, **options)
-    assert facts["learning_rate"] == 3e-3 and facts["teacher_weight"] == 0.9
+    assert facts["learning_rate"] == 6e-3 and facts["teacher_weight"] == 0.9
     again, _, _ = fine_tune(model, model, context, **options)
     assert same(made.network, again.network)
     with pytest.raises(UsageError, match=r"run with starting_weights='\w+', and starting_weights='\w+' is asked for"):
