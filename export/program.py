@@ -74,7 +74,7 @@ def own_copy(module: nn.Module) -> nn.Module:
 
 def _refuse_empty(module: nn.Module) -> None:
     for path, tensor in (*module.named_parameters(), *module.named_buffers()):
-        lazy = isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+        lazy = isinstance(tensor, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer)
         if lazy or tensor.is_meta:
             why = "is lazy and has seen no data" if lazy else "is on the meta device"
             raise LiftError(

@@ -60,7 +60,7 @@ class Summary:
         share = self.cuttable_parameters / self.parameters if self.parameters else 0.0
         return (
             f"{self.cuttable_units:,} of {self.units:,} units, in {self.cuttable_groups} of {self.groups} groups, can "
-            f"be cut; they hold {share:.0%} of {self.parameters:,} parameters"
+            f"be cut; they hold {share:.1%} of {self.parameters:,} parameters"
         )
 
 

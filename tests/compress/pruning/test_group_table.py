@@ -39,7 +39,7 @@ def test_the_sum_counts_what_goes_with_all_units_that_can_be_cut(small):
     assert rows[0].places == ("a.weight[0]", "a.bias[0]", "b.weight[1]")
     total = 6 * 10 + 10 + 10 * 8 + 8 * 3 + 3
     assert (summary.parameters, summary.cuttable_parameters) == (total, 6 * 10 + 10 + 10 * 8)
-    assert str(summary) == "10 of 27 units, in 1 of 4 groups, can be cut; they hold 85% of 177 parameters"
+    assert str(summary) == "10 of 27 units, in 1 of 4 groups, can be cut; they hold 84.7% of 177 parameters"
 
 
 def test_an_onnx_file_has_the_same_groups(small):
