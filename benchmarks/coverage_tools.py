@@ -118,7 +118,8 @@ def _torch_pruning(architecture: Architecture, module: nn.Module) -> tuple[nn.Mo
         batch = {spec.name: {0: torch.export.Dim.AUTO} for spec in architecture.inputs}
         program = torch.onnx.export(module.eval(), given, dynamo=True, verbose=False, dynamic_shapes=batch)
         assert program is not None
-        return program.model_proto.SerializeToString()
+        made: bytes = program.model_proto.SerializeToString()
+        return made
 
     return module, exported
 
