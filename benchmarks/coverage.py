@@ -1,6 +1,6 @@
 """How many kinds of network can be pruned: ours and Torch-Pruning on the same architectures, with one judgement.
 
-    python -m benchmarks.coverage [NAME ...] [-o benchmarks/results/coverage.json]
+    python -m benchmarks.coverage [NAME ...] [-o benchmarks/results/coverage.json] [--resume]
 
 Right is what keeps the shapes of all outputs, removes 25 to 80 % of the parameters at ratio 0.5, runs, is exported to
 ONNX, runs there, and gives finite numbers. Nothing is trained. Each tool works in a process of its own, so that a crash
@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import compress  # noqa: F401  binds our packages
 from export.files import whole
 from export.machine import machine, versions
 
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all where none is named")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser.add_argument("--resume", action="store_true", help="keep the verdicts that the output file holds already")
     parser.add_argument("--tool", choices=tuple(MODULE), help="judge with this tool, here, and print the verdicts")
     asked = parser.parse_args(arguments)
     if asked.tool:
@@ -143,22 +145,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = [architecture.name for architecture in ARCHITECTURES]
     if unknown := [name for name in asked.names if name not in known]:
         parser.error(f"no architecture named {unknown[0]!r}; there are {', '.join(known)}")
-    verdicts: list[dict[str, Any]] = []
+    verdicts = json.loads(asked.output.read_text())["verdicts"] if asked.resume and asked.output.is_file() else []
+    command = " ".join(["python -m benchmarks.coverage", *asked.names])
     for tool, module in MODULE.items():
         if importlib.util.find_spec(module) is None:
             print(f"{tool} is not installed and left out: pip install compress-nn[peers]", file=sys.stderr)
             continue
-        for verdict in measured(tool, asked.names or known):
+        there = {verdict["network"] for verdict in verdicts if verdict["tool"] == tool}
+        for verdict in measured(tool, [name for name in asked.names or known if name not in there]):
             verdicts.append(verdict)
             print(f"{tool:14} {verdict['network']:22} {verdict['reason'] or format(verdict['removed'], '.0%')}")
-    content = document(verdicts, " ".join(["python -m benchmarks.coverage", *asked.names]))
-    for path, text in (
-        (asked.output, json.dumps(content, indent=1) + "\n"),
-        (asked.output.with_suffix(".md"), page(content)),
-    ):
-        with whole(path) as part:
-            part.write_text(text)
+            _write(document(verdicts, command), asked.output)
     return 0
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    for file, text in ((path, json.dumps(content, indent=1) + "\n"), (path.with_suffix(".md"), page(content))):
+        with whole(file) as part:
+            part.write_text(text)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Bert(nn.Module):
         context = context.view((*context.size()[:-2], context.size(-1) * self.heads))
         x = self.norm1(self.dense(context) + x)
         x = self.norm2(self.output(F.gelu(self.intermediate(x))) + x)
-        return {"logits": self.classifier(torch.tanh(self.pooler(x[:, 0]))), "attention": scores.mean((1, 2, 3))}
+        return {"logits": self.classifier(torch.tanh(self.pooler(x[:, 0]))), "hidden": x.mean(1)}
 
 
 class Ddpm(nn.Module):

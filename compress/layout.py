@@ -17,8 +17,9 @@ def channels_last(network: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
     if not any(isinstance(module, nn.Conv2d) for module in network.modules()):
         return
     modes = {module: module.training for module in network.modules()}
-    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.eval()
     try:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no tensor may have five dimensions
         with torch.no_grad():
             network(*inputs)
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError):  # training itself will say what is wrong

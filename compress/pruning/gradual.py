@@ -5,42 +5,49 @@ Source: Han et al. 2015 (arXiv:1506.02626) sec. 3.3, iterative pruning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .axes import Axis
 from .units import Group
 
-Places = tuple[str, ...]  # of a group: the same in every round, whatever its size
+# a group's places, and which of the groups there: pieces of one layer lie in the same weights. The same in every round
+Key = tuple[tuple[str, ...], int]
 
 
 @dataclass(frozen=True)
 class Goals:
-    """How many units each group has, and how many it shall keep in the end, by its places."""
+    """How many units each group has, and how many it shall keep in the end, by its key."""
 
-    sizes: Mapping[Places, int]
-    ends: Mapping[Places, int]
+    sizes: Mapping[Key, int]
+    ends: Mapping[Key, int]
     rounds: int
 
     @classmethod
     def of(cls, found: Iterable[Group], counts: Mapping[Axis, int], rounds: int) -> Goals:
         """From the groups before the first round, and the counts after the last."""
-        going = [group for group in found if group.axis in counts]
-        return cls(
-            {group.places: group.size for group in going},
-            {group.places: counts[group.axis] for group in going},
-            rounds,
-        )
+        going = [(key, group) for key, group in _by_key(found) if group.axis in counts]
+        return cls({key: group.size for key, group in going}, {key: counts[group.axis] for key, group in going}, rounds)
 
     def counts(self, found: Iterable[Group], round: int) -> dict[Axis, int]:
         """How many units each group of the network as it is now keeps in a round, 0 to rounds - 1."""
         kept: dict[Axis, int] = {}
-        for group in found:
-            if group.places in self.ends:
-                size, end = self.sizes[group.places], self.ends[group.places]
+        for key, group in _by_key(found):
+            if key in self.ends:
+                size, end = self.sizes[key], self.ends[key]
                 kept[group.axis] = size - (size - end) * (round + 1) // self.rounds
         return {axis: count for axis, count in kept.items() if count < axis.size}
+
+
+def _by_key(found: Iterable[Group]) -> Iterator[tuple[Key, Group]]:
+    """The groups that can be cut."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for group in found:
+        if not group.reason:
+            yield (group.places, seen[group.places]), group
+            seen[group.places] += 1
 
 
 def share_of(steps: int | str, round: int, rounds: int) -> int | str:

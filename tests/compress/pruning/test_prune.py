@@ -216,3 +216,26 @@ def test_a_network_whose_outputs_would_change_is_not_given(monkeypatch):
     monkeypatch.setattr("compress.pruning.units.Border.given", lambda *given: None)  # as if a rule were wrong
     with pytest.raises(CompressError, match=r"prune: after the cut output 'y' has the shape \['N', 2\], .* \['N', 4\]"):
         Prune(recover=0)(model, Context())
+
+
+class Pieces(nn.Module):
+    """Two pieces of one layer, of different length, that one layer reads; and heads cut from one projection."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(10, 32), nn.Linear(32, 4)
+        self.qkv = nn.Linear(10, 48)
+
+    def forward(self, x):
+        one, other = self.a(x).split((8, 24), -1)
+        q, k, v = self.qkv(x).view(x.shape[0], 4, 12).split(4, -1)
+        weights = (q @ k.transpose(-1, -2)).sum((1, 2), keepdim=True) * v
+        return self.b(torch.cat([torch.relu(one), torch.tanh(other)], -1)) + weights.sum(1)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_groups_that_lie_in_the_same_weights_are_told_apart(rounds):
+    network = Prune(recover=0, rounds=rounds, multiple=1)(lifted(Pieces()), Context()).model.network
+    splits = [node.args[1] for node in network.graphs["main"].nodes if "split" in str(node.target)]
+    assert [4, 12] in splits
+    assert network.get_submodule("qkv").out_features == 24
