@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -19,6 +19,7 @@ from tests.compress.small_tasks import Plain, convolutional, digits, lifted, sam
 LINE = Plain([(torch.ones(4, 1), torch.ones(4, 1))])
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 5000))
 def test_there_are_twenty_looks_or_one_a_step_and_the_last_is_at_the_end(steps):
     looks = [step for step in range(1, steps + 1) if is_due(step, steps)]
@@ -107,8 +108,8 @@ def test_resumed_it_stops_at_the_same_step_with_the_same_weights(tmp_path):
 
 
 def test_a_recovery_looks_at_the_validation_score():
-    settings = Recovery(learning_rate=1e-2, patience=19, average=0.9, precision="off")
-    _, facts = recover(lifted(convolutional()), Context(task=digits(320)), settings, steps=20)
+    chosen = Recovery(learning_rate=1e-2, patience=19, average=0.9, precision="off")
+    _, facts = recover(lifted(convolutional()), Context(task=digits(320)), chosen, steps=20)
     assert facts["patience"] == 19 and 1 <= facts["best_step"] <= 20 and facts["stopped_at"] == 0
     assert facts["validation_after"] >= facts["validation_before"]
 

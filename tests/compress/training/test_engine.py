@@ -129,7 +129,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_bits(tmp_path, make, stop):
 
 
 def test_killed_by_a_signal_it_resumes_to_the_same_bits(tmp_path):
-    steps, checkpoint = 2000, tmp_path / "run.pt"
+    steps, checkpoint = 600, tmp_path / "run.pt"
     script = Path(__file__).with_name("killed_run.py")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     child = subprocess.Popen([sys.executable, str(script), str(checkpoint), str(steps)], env=environment)
