@@ -229,7 +229,8 @@ def _refuse_code(values: Mapping[str, Any], where: str, allowed: Sequence[str]) 
 
 def _refuse_plugins(of: type[Pass], values: Mapping[str, Any], where: str, allowed: Sequence[str]) -> None:
     """Fields that may name a plug-in's code say so in their metadata."""
-    for field in dataclasses.fields(of):  # type: ignore[arg-type]
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(of) if dataclasses.is_dataclass(of) else ()
+    for field in fields:
         kind, value = field.metadata.get("plugin"), values.get(field.name)
         plugin: Plugin | None = find_plugin(kind, value) if kind and isinstance(value, str) else None
         if plugin is not None and value not in allowed:
