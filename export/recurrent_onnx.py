@@ -2,7 +2,9 @@
 
 While the network is traced each layer is one operation (see `recurrent_leaf.py`); here that operation becomes one ONNX
 node a layer and its gates are put in ONNX's order: torch has r, z, n and i, f, g, o, ONNX z, r, h and i, o, f, c.
-ONNX's LSTM always has a forget gate; of one that has none it is held open by its bias.
+ONNX's LSTM always has a forget gate; of one that has none it is held open by its bias. And it has no projection: what
+comes back through R and the projection P comes back through R P alone, so the units themselves are the state, and P is
+applied to what is given out. A state that is given is first made one of units, by P's pseudo-inverse.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from onnxscript import opset18
 from torch import nn
 
 from export.recurrent_leaf import KINDS, TWO_STATES, leaves
-from models.errors import CompressError
 from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 op: Any = opset18  # by its annotations no result of one operator may go into another
@@ -36,19 +37,14 @@ def translated(module: nn.Module) -> Iterator[Table]:
     layers: dict[str, Any] = {name: part for name, part in module.named_modules() if isinstance(part, KINDS)}
 
     def recurrent(x: Any, state: Sequence[Any], layer: str, *_: Any, **__: Any) -> Any:
-        return _translate(layers[layer], x, state, layer)
+        return _translate(layers[layer], x, state)
 
     with leaves({part: name for name, part in layers.items()}):
         yield {torch.ops.compress.recurrent.default: recurrent} if layers else {}
 
 
-def _translate(layer: Any, x: Any, state: Sequence[Any], name: str) -> list[Any]:
+def _translate(layer: Any, x: Any, state: Sequence[Any]) -> list[Any]:
     """The nodes of all levels of a layer: [sequence, last hidden states] and for an LSTM the last cell states."""
-    if getattr(layer, "proj_size", 0):
-        raise CompressError(
-            f"export: layer '{name}' is an LSTM with proj_size={layer.proj_size}, which ONNX has no operator for. "
-            "Use an LSTM without it and a Linear behind it."
-        )
     batched = len(x.shape) == 3
     steps_first = _turned(x, layer, batched)
     if not batched:
@@ -95,6 +91,8 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
     common = {"hidden_size": layer.hidden_size, "direction": ways}
     if isinstance(layer, PeepholeLSTM):
         return tuple(op.LSTM(x, w, r, b, None, *(initial or (None, None)), _peepholes(layer), **common))
+    if getattr(layer, "proj_size", 0):
+        return _projected(layer, level, x, (w, r, b), initial, common)
     if kind == "LSTM":
         return tuple(op.LSTM(x, w, r, b, None, *initial, **common))
     if kind == "GRU":
@@ -102,6 +100,20 @@ def _level(layer: Any, x: Any, level: int, initial: list[Any]) -> tuple[Any, ...
         return tuple(op.GRU(x, w, r, b, None, *initial, linear_before_reset=late, **common))
     squash = "Sigmoid" if isinstance(layer, SigmoidRNN) else {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
     return tuple(op.RNN(x, w, r, b, None, *initial, activations=[squash] * (1 + layer.bidirectional), **common))
+
+
+def _projected(
+    layer: Any, level: int, x: Any, weights: Sequence[Any], initial: Sequence[Any], common: dict[str, Any]
+) -> tuple[Any, ...]:
+    """An LSTM over its units, and its projection behind it: P of each way is (proj, hidden)."""
+    ways = ("", "_reverse")[: 2 if layer.bidirectional else 1]
+    p = np.stack([_numbers(getattr(layer, f"weight_hr_l{level}{way}")) for way in ways])
+    out = op.Constant(value=ir.tensor(np.ascontiguousarray(p.swapaxes(1, 2))))
+    if initial:
+        back = np.ascontiguousarray(np.linalg.pinv(p).swapaxes(1, 2))
+        initial = [op.MatMul(initial[0], op.Constant(value=ir.tensor(back))), initial[1]]
+    sequence, h, c = op.LSTM(x, *weights, None, *initial, **common)
+    return op.MatMul(sequence, out), op.MatMul(h, out), c
 
 
 def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
@@ -113,6 +125,8 @@ def onnx_weights(layer: Any, level: int) -> tuple[_Array, _Array, _Array]:
     found: list[list[_Array]] = [[], [], []]
     for way in ("", "_reverse")[: 2 if layer.bidirectional else 1]:
         weights = [_numbers(getattr(layer, f"weight_{part}_l{level}{way}")) for part in ("ih", "hh")]
+        if getattr(layer, "proj_size", 0):
+            weights[1] = weights[1] @ _numbers(getattr(layer, f"weight_hr_l{level}{way}"))
         own = [getattr(layer, f"bias_{part}_l{level}{way}", None) for part in ("ih", "hh")]
         biases = [np.zeros(len(weights[0]), weights[0].dtype) if one is None else _numbers(one) for one in own]
         if isinstance(layer, PeepholeLSTM) and not layer.forget_gate:

@@ -114,6 +114,7 @@ def recurrent(call: Call) -> Given:
     call.attribute("hidden_size", hidden[0])
     if module.proj_size:
         call.attribute("proj_size", outputs[0])
+        call.ties.bounds += [(h, module.proj_size + 1) for h in hidden]  # torch makes no LSTM with fewer
     batch = x[1 - int(module.batch_first) : 2 - int(module.batch_first)] if len(x) == 3 else ()
     stacked = call.fixed(len(hidden), "has so many layers")
     final, cell = (stacked, *batch, outputs[0]), (stacked, *batch, hidden[0])

@@ -203,7 +203,7 @@ class Prune:
         for group in found:
             if not group.reason:
                 by_ratio = group.size - math.floor(group.size * self.ratio + 1e-9)
-                least = max(self.min_units, asked.get(group.axis, by_ratio))
+                least = max(self.min_units, ties.fewest(group.axis), asked.get(group.axis, by_ratio))
                 kept[group.axis] = _rounded(least, group.size, rows.get(group.axis, 1), multiple)
         for dims in ties.alike:
             together = [axis for dim in map(resolve, dims) for axis in axes_of(dim) if axis in kept]

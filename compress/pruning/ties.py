@@ -42,6 +42,7 @@ class Ties:
         tensors: by identity, so that a weight used twice is one.
         edits: what to rewrite after a cut.
         alike: dimensions that must keep the same number of indices, not the same ones.
+        bounds: dimensions, and the fewest indices that each must keep.
     """
 
     network: Lifted
@@ -51,6 +52,11 @@ class Ties:
     tensors: dict[int, Tied] = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
     alike: list[Dims] = field(default_factory=list)
+    bounds: list[tuple[Dim, int]] = field(default_factory=list)
+
+    def fewest(self, axis: Axis) -> int:
+        """How many indices of an axis must stay."""
+        return max((min(least, axis.size) for dim, least in self.bounds if axis in axes_of(dim)), default=1)
 
     def tensor(self, tensor: torch.Tensor) -> Dims:
         """The dimensions of a parameter or buffer."""

@@ -51,7 +51,8 @@ def widths_of(ties: Ties, found: Iterable[Group], *, multiple: int, min_units: i
     made = []
     for axes in {id(axes): axes for axes in together.values()}.values():
         row = math.lcm(*(rows.get(axis, 1) for axis in axes))
-        layer, counts = free[axes[0]].layer, choices(axes[0].size, row, multiple, min_units)
+        least = max(min_units, *map(ties.fewest, axes))
+        layer, counts = free[axes[0]].layer, choices(axes[0].size, row, multiple, least)
         made.append(Width(layer, tuple(axes), counts, sum(sides[axis] for axis in axes) / len(axes)))
     return made
 

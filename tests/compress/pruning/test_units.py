@@ -198,6 +198,21 @@ def test_layers_of_one_recurrent_module_keep_the_same_number():
     assert by_place(model)["rnn.weight_hh_l0[1]"].reason == "it is an output, 'y', of the model"
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+def test_a_projected_layer_keeps_more_units_than_it_gives():
+    class Projected(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(10, 16, proj_size=6, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    dead, smaller = dead_and_cut(lift_module(Projected(), FRAMES), ratio=0.9)
+    assert (smaller.network.rnn.hidden_size, smaller.network.rnn.proj_size) == (7, 6)
+    torch.testing.assert_close(outputs_of(smaller)["y"], outputs_of(dead)["y"], **EXACT)
+
+
 def test_attributes_follow_so_that_a_layer_can_be_made_again():
     _, smaller = dead_and_cut(lifted("grouped"))
     grouped, norm = smaller.network.grouped, smaller.network.norm
