@@ -19,20 +19,7 @@ from compress.training.train_command import Entries
 from models import ZOO
 from models.errors import CompressError, did_you_mean
 
-_ORDER = (
-    "demo",
-    "info",
-    *PASSES,
-    "run",
-    "export",
-    "verify",
-    "benchmark",
-    "report",
-    "models",
-    "passes",
-    "devices",
-    "train",
-)
+_ORDER = tuple(f"demo info {' '.join(PASSES)} run export verify benchmark report models passes devices train".split())
 
 
 class Commands(click.Group):
@@ -50,18 +37,16 @@ class Commands(click.Group):
         from compress.recipe import find_pass
 
         of = find_pass(cmd_name)
-        summary = PASSES[cmd_name][1] if cmd_name in PASSES else (of.__doc__ or cmd_name).strip().splitlines()[0]
-        return pass_command(cmd_name, of, summary)
+        return pass_command(cmd_name, of, (of.__doc__ or cmd_name).strip().splitlines()[0])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Name the nearest command for a misspelt one."""
         if args and not args[0].startswith("-") and args[0] not in _ORDER:
             from compress.plugins import find_plugin, installed
 
-            if find_plugin("pass", args[0]) is not None:
-                return super().resolve_command(ctx, args)
-            near = did_you_mean(args[0], [*_ORDER, *(plugin.name for plugin in installed() if plugin.kind == "pass")])
-            raise click.UsageError(f"no command named {args[0]!r}.{near} (`compress --help` lists them)", ctx)
+            if find_plugin("pass", args[0]) is None:
+                near = did_you_mean(args[0], [*_ORDER, *(found.name for found in installed() if found.kind == "pass")])
+                raise click.UsageError(f"no command named {args[0]!r}.{near} (`compress --help` lists them)", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -99,20 +84,13 @@ def models(call: Call, markdown: bool) -> None:
 @takes("say")
 def passes(call: Call, model: tuple[str, ...], models: bool) -> None:
     """List the passes and installed plug-ins; with --models, what passes change in which network, and why not."""
-    if models or model:
-        from compress.what_works import say_all
+    if not models and not model:
+        from compress.plugins import say_passes
 
-        return say_all(call.console, model)
-    call.console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
-    from compress.plugins import installed
+        return say_passes(call.console)
+    from compress.what_works import say_all
 
-    found = installed()
-    if found:
-        rows = [(plugin.name, plugin.kind, plugin.distribution, plugin.refused) for plugin in found]
-        call.console.table(("plug-in", "what it is", "of", "refused"), rows, texts=4)
-    call.console.document(
-        passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()], plugins=found
-    )
+    say_all(call.console, model)
 
 
 @commands.command(epilog=example("compress devices"))
@@ -171,9 +149,8 @@ def export(call: Call, model: str, output: str | None, opset: int | None, as_sou
     if as_source:
         from export.as_source import importable, save_source
 
-        target = call.target(model, output, "", suffix=".py")
-        written = save_source(call.load(model), target if output else importable(target), not_the_same_as=[model])
-        call.console.wrote(written)
+        target = Path(output) if output else importable(call.target(model, output, "", suffix=".py"))
+        call.console.wrote(written := save_source(call.load(model), target, not_the_same_as=[model]))
         return call.console.document(output=written[0], weights=written[1])
     target = call.target(model, output, "", suffix=".onnx")
     check_suffix(target, gives_onnx=True)

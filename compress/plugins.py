@@ -23,6 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from compress import PASSES
+from compress.console import Console
 from compress.fields import settings
 from export.foreign import calling, named
 from models.errors import CompressError, UsageError
@@ -155,3 +156,14 @@ def _ours(kind: Kind) -> Mapping[str, Any]:
 
 def _distribution(entry: EntryPoint) -> str:
     return f"'{entry.dist.name} {entry.dist.version}'" if entry.dist is not None else "an unnamed package"
+
+
+def say_passes(console: Console) -> None:
+    """Our passes, and the plug-ins that are installed; none is imported."""
+    console.table(("name", "what it does"), [(name, summary) for name, (_, summary) in PASSES.items()], texts=2)
+    if found := installed():
+        rows = [(plugin.name, plugin.kind, plugin.distribution, plugin.refused) for plugin in found]
+        console.table(("plug-in", "what it is", "of", "refused"), rows, texts=4)
+    console.document(
+        passes=[{"name": name, "summary": summary} for name, (_, summary) in PASSES.items()], plugins=found
+    )
