@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
+from export.example_filters import as_product, has_filters_of_each
 from export.operations import name_of
 from export.placement import Placement, clear, layer_name
 from models.errors import LiftError
@@ -96,6 +98,10 @@ class Emitter:
         node.meta["layer"] = layer
         return node
 
+    def _made(self, of: fx.Node, target: Any, args: tuple[Any, ...]) -> fx.Node:
+        """One of the operations that take a node's place."""
+        return self._node("call_function", target, args, name=of.name, layer=layer_name(of))
+
     def _mapped(self, args: Any) -> Any:
         return map_arg(args, self._use)
 
@@ -127,6 +133,8 @@ class Emitter:
                 return self.values[of] if node.args[1] == 0 else None
         if self._is_unused(node):
             return None
+        if has_filters_of_each(node):
+            return as_product(node, self._use, partial(self._made, node))
         target, args, kwargs = _plain(node)
         if name_of(target) is None:
             raise _unknown(node)

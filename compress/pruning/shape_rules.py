@@ -226,22 +226,6 @@ def pick(call: Call) -> Given:
     return (*dims[:place], call.fixed(call.given[place]), *dims[place + 1 :])
 
 
-def shuffle_pixels(call: Call) -> Given:
-    """(N, C r r, H, W) to (N, C, H r, W r)."""
-    dims = call.dims("self")
-    rows, inner = call.factor(dims[-3], call.given[-3])
-    call.freeze([inner, *dims[-2:]], "spreads it over positions")
-    return (*dims[:-3], rows, *(call.fixed(n) for n in call.given[-2:]))
-
-
-def gather_pixels(call: Call) -> Given:
-    """(N, C, H r, W r) to (N, C r r, H, W)."""
-    dims = call.dims("self")
-    call.freeze(dims[-2:], "gathers it into channels")
-    inner = call.fixed(call.given[-3] // size_of(dims[-3]))
-    return (*dims[:-3], Product((dims[-3], inner)), *(call.fixed(n) for n in call.given[-2:]))
-
-
 def shuffle_channels(call: Call) -> Given:
     """Channels as rows, dealt out column by column."""
     dims = call.dims("self")
@@ -299,8 +283,6 @@ MOVING: dict[str, Rule] = {
     **_named("pad constant_pad_nd", pad),
     **_named("index _unsafe_index", index),
     "index_select": pick,
-    "pixel_shuffle": shuffle_pixels,
-    "pixel_unshuffle": gather_pixels,
     "channel_shuffle": shuffle_channels,
     "view_as_complex": join_pairs,
     "view_as_real": part_pairs,

@@ -6,7 +6,6 @@ normalizations then run over what is left; a maximum or a softmax does not keep 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -258,26 +257,6 @@ def normalize_groups(call: Call, x: Dims, groups: int, tensors: Sequence[Dims]) 
     return rows
 
 
-def pool(call: Call) -> Given:
-    """Pooling and resizing: the last 1, 2 or 3 dimensions change."""
-    match = re.search(r"([123])d", call.kind)
-    return slide(call, int(match[1]) if match else 1)
-
-
-def unpool(call: Call) -> Given:
-    """Values put back where a pooling found them, channel by channel."""
-    call.broadcast([call.dims("self"), call.dims("indices")])
-    return pool(call)
-
-
-def slide(call: Call, spatial: int) -> Given:
-    """The last `spatial` dimensions are run over, whatever is before them passes."""
-    dims = call.dims(0)
-    call.freeze(dims[len(dims) - spatial :], "slides over it")
-    shape = call.given[0] if isinstance(call.given, list) else call.given
-    return call.results((*dims[: len(dims) - spatial], *(call.fixed(n) for n in shape[len(shape) - spatial :])))
-
-
 def gate(call: Call) -> Given:
     """Gated linear unit: the first half along `dim`, times the sigmoid of the second."""
     dims = call.dims("self")
@@ -360,16 +339,6 @@ COMPUTING: dict[str, Rule] = {
     "batch_norm": channel_norm,
     **_named("layer_norm rms_norm", layer_norm),
     "group_norm": group_norm,
-    **_named(
-        "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-        "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
-        "max_pool3d_with_indices reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-        "replication_pad2d replication_pad3d upsample_bicubic2d upsample_bilinear2d upsample_linear1d "
-        "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact1d "
-        "_upsample_nearest_exact2d _adaptive_avg_pool2d _adaptive_avg_pool3d",
-        pool,
-    ),
-    **_named("max_unpool2d max_unpool3d", unpool),
     "cosine_similarity": similarity,
     "glu": gate,
     **_named("tril triu", triangle),

@@ -21,11 +21,12 @@ from models.records import Form, InputSpec, Model, OutputSpec, sizes_of
 
 from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of, unify
 from .layer_rules import rule_for
+from .pixel_rules import PIXELS
 from .shape_rules import MOVING, item
 from .ties import Call, Dims, Given, Rule, Tied, Ties
 from .unit_rules import COMPUTING, computes_pointwise, pointwise, unknown
 
-RULES: dict[str, Rule] = {**COMPUTING, **MOVING}
+RULES: dict[str, Rule] = {**COMPUTING, **MOVING, **PIXELS}
 _APART = (3, 5, 7, 11, 13)  # sizes for the free letters: unlike each other, and never 1, which would broadcast
 
 

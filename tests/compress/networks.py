@@ -602,6 +602,22 @@ class Modulated(nn.Module):
         return self.out(F.relu(y.view(n, 16, 4, 4)))
 
 
+class Involution(nn.Module):
+    """Kernels made from the picture itself, applied to its unfolded pixels; then patches folded together again."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.reduce, self.span = nn.Conv2d(3, 16, 3, 4, 1), nn.Conv2d(16, 8, 1), nn.Conv2d(8, 2 * 9, 1)
+        self.wide, self.out = nn.Conv1d(16 * 4, 12 * 4, 1), nn.Conv2d(12, 3, 1)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        n, c, h, w = x.shape
+        kernels = self.span(F.relu(self.reduce(x))).view(n, 2, 1, 9, h, w)
+        x = (F.unfold(x, 3, padding=1).view(n, 2, c // 2, 9, h, w) * kernels).sum(3).view(n, c, h, w)
+        return self.out(F.fold(F.relu(self.wide(F.unfold(x, 2, stride=2))), (h, w), 2, stride=2))
+
+
 class LookedUpPositions(nn.Module):
     """BERT: numbers of the positions lie in a buffer, of which a piece is looked up."""
 
@@ -678,6 +694,7 @@ NETWORKS = [
     Network("shifted-windows", ShiftedWindows, IMAGE),
     Network("segmenter", Segmenter, IMAGE),
     Network("modulated", Modulated, (spec("x", "N", 10),)),
+    Network("involution", Involution, IMAGE),
     Network("looked-up-positions", LookedUpPositions, WORDS),
     Network("complex-rotation", ComplexRotation, FRAMES),
 ]

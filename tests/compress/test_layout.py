@@ -33,3 +33,10 @@ def test_a_network_that_does_not_run_so_is_left_as_it_is():
     channels_last(network, [x])
     assert network.conv.weight.is_contiguous() and network(x).shape == (2, 144)
     channels_last(network, [])  # what is wrong with the data is for training to say
+
+
+def test_a_tensor_of_five_dimensions_leaves_the_layout_as_it_is():
+    network, x = Viewing(), torch.randn(2, 1, 8, 8)
+    network.register_buffer("anchors", torch.zeros(1, 3, 1, 1, 2))
+    channels_last(network, [x])
+    assert network.conv.weight.is_contiguous() and network.training

@@ -280,3 +280,29 @@ def test_a_tensor_made_of_nothing_is_made_where_the_weights_are():
     network = lift(Positions(), [spec("x", "N", "T", 4)]).network
     assert all("device" not in node.kwargs for node in network.graphs[MAIN].nodes)
     assert network.to("meta")(torch.empty(2, 3, 4, device="meta")).is_meta
+
+
+def test_the_length_of_a_batch_stays_free_and_len_is_pythons_again():
+    class Counted(nn.Module):
+        def forward(self, x):
+            return x.reshape(len(x), -1)
+
+    result = lift(Counted(), [spec("x", "N", 2, 3)])
+    assert result.outputs[0].dims == ("N", 6)
+    assert isinstance(len(torch.ones(4)), int) and len.__module__ == "builtins"
+
+
+def test_a_piece_of_a_buffer_that_a_layer_looks_up_is_what_it_is_applied_to():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = nn.Embedding(16, 4)
+            self.register_buffer("numbers", torch.arange(16).expand(1, -1))
+
+        def forward(self, x):
+            return x + self.places(self.numbers[:, : x.shape[1]])
+
+    module = Positions()
+    network = lift(module, [spec("x", "N", "T", 4)]).network
+    x = torch.randn(3, 7, 4)
+    torch.testing.assert_close(network(x), module(x))

@@ -214,3 +214,18 @@ def test_regions_without_gradient_and_buffers_that_only_count_are_no_obstacle():
                 return self.fc(x)
 
     assert [n for n, _ in lift(Counting(), ROWS).network.named_parameters()] == ["fc.weight", "fc.bias"]
+
+
+def test_a_weight_that_is_masked_in_place_says_what_to_write_instead():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(8, 8)
+            self.register_buffer("mask", torch.ones(8, 8).tril())
+
+        def forward(self, x):
+            self.fc.weight.data *= self.mask
+            return self.fc(x)
+
+    with pytest.raises(LiftError, match=r"writes into a weight while it runs \(\.data\).*self\.weight \* self\.mask"):
+        lift(Masked(), ROWS)
