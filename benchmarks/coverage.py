@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 RESULT = Path(__file__).parent / "results" / "coverage.json"
 MODULE = {"compress": "compress", "torch-pruning": "torch_pruning"}
-SILENT_S = 600  # a network that says nothing for so long counts as hung
+SILENT_S = 300  # a network that says nothing for so long counts as hung
 _MARK = "verdict: "
 
 
@@ -45,20 +46,19 @@ def measured(tool: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
                     left.pop(0)
                     yield json.loads(line.removeprefix(_MARK))
             status = child.wait()
+        hung = f"no answer in {SILENT_S} s" if status == -signal.SIGALRM else f"the process ended with status {status}"
         if left:
             yield {
                 "tool": tool,
                 "network": left.pop(0),
                 "parameters": None,
                 "removed": None,
-                "reason": f"the process ended with status {status}",
+                "reason": hung,
                 "seconds": None,
             }
 
 
 def _child(tool: str, names: Sequence[str]) -> None:
-    import signal
-
     from benchmarks.coverage_networks import ARCHITECTURES
     from benchmarks.coverage_tools import judged, quiet
 

@@ -29,7 +29,7 @@ from models.records import example
 RATIO = 0.5
 LEAST, MOST = 0.25, 0.8
 Arrays = list[np.ndarray[Any, Any]]
-_BATCH = {"N": 3}  # not the batch that either tool traces with
+_BATCH = {"N": 3}  # not the batch that either tool prunes with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,8 @@ def _torch_pruning(architecture: Architecture, module: nn.Module) -> tuple[nn.Mo
     pruner.step()
 
     def exported() -> bytes:
-        batch = {spec.name: {0: torch.export.Dim.AUTO} for spec in architecture.inputs}
-        program = torch.onnx.export(module.eval(), given, dynamo=True, verbose=False, dynamic_shapes=batch)
+        asked = tuple(torch.from_numpy(array) for array in example(architecture.inputs, _BATCH).values())
+        program = torch.onnx.export(module.eval(), asked, dynamo=True, verbose=False)
         assert program is not None
         made: bytes = program.model_proto.SerializeToString()
         return made
