@@ -171,6 +171,7 @@ def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:
         elif (
             node.op_type in CARRIERS
             and node.domain in ("", "ai.onnx")
+            and not (node.op_type == "MaxPool" and len(node.outputs) > 1)  # where it found them are no numbers to round
             and not is_skipped(node.name or "", skip)
             and all(value in available for value in _operands(node))
         ):

@@ -254,3 +254,11 @@ def test_a_processor_with_avx2_alone_gives_the_same_outputs(tmp_path):
     found = dict(line.split() for line in done.stdout.splitlines())
     assert list(found) == list(cases)
     assert all(float(difference) < 1e-5 for difference in found.values()), found
+
+
+def test_a_pooling_that_says_where_stays_in_float():
+    model = conv_net()
+    assert [node.name for node in place(model.network).carriers if node.op_type == "MaxPool"] == ["pool"]
+    (pool,) = [node for node in model.network.graph if node.op_type == "MaxPool"]
+    pool.resize_outputs(2)  # the second one holds positions, whole numbers
+    assert not [node for node in place(model.network).carriers if node.op_type == "MaxPool"]
