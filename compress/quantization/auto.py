@@ -1,7 +1,7 @@
 """The mode `auto`: makes every candidate, judges its loss, times it against float, and says which one and why.
 
-A network of several forms is as fast as the form that gains least, so that what is never slower is so in the step that
-a device runs again and again, and not in the whole sequence alone.
+A network of several forms is timed in each of them: what is never slower is so in the step that a device runs again and
+again, and not in the whole sequence alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from compress.base import Context, Note, Progress
 from compress.quantization.candidates import Candidate, Maker, static_name
-from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, slowest, timed
+from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, overall, timed
 from compress.quantization.schemes import Scheme
 from export.device import Device
 from export.forms import MAIN
@@ -169,7 +169,7 @@ def _with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arr
         replace(
             one,
             median_ms=main[one.name].median_ms,
-            comparison=slowest(timings, one.name),
+            comparison=overall(timings, one.name),
             forms={form: c for form, taken in timings.items() for c in taken.comparisons if c.b == one.name},
         )
         for one in judged
@@ -194,9 +194,16 @@ def _why(winner: Judged, judged: Sequence[Judged], device: Device, timed_on: str
             f"{winner.name}: {sizes}, {kept}; not timed: {_untimed(device)}" if kept else f"float kept: {_none(judged)}"
         )
     if winner.standing == "faster":
-        return f"{winner.name}: {winner.speedup:.2f} times as fast as float on {timed_on}, {sizes}, {kept}"
+        return f"{winner.name}: {_pace(winner)} times as fast as float on {timed_on}, {sizes}, {kept}"
     reason = "asked for size" if prefer == "size" else _none(judged)
     return f"{winner.name}: {reason}; {sizes} at the speed of float, {kept}" if kept else f"float kept: {reason}"
+
+
+def _pace(one: Judged) -> str:
+    """Its speed against float's; of several forms, each one's."""
+    if len(one.forms) < 2:
+        return f"{one.speedup:.2f}"
+    return ", ".join(f"{form} {found.speedup:.2f}" for form, found in one.forms.items())
 
 
 def _none(judged: Sequence[Judged]) -> str:

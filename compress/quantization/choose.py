@@ -19,6 +19,7 @@ from models.intervals import paired_difference
 from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, Score, Task, example, sizes_of
 
 FLOAT = "float"
+Standing = Literal["faster", "slower", "no difference", "cannot tell", "not timed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,10 +196,29 @@ def one_step(model: Model, form: str) -> dict[str, np.ndarray[Any, Any]]:
     return example(forms[form].inputs, {**sizes_of(model), **one})
 
 
-def slowest(timings: Mapping[str, Timings], name: str) -> Comparison | None:
-    """A model's comparison in the form in which it gains least; one that is surely slower comes before all others."""
+def overall(timings: Mapping[str, Timings], name: str) -> Comparison | None:
+    """A model against the first over all forms: the geometric mean, and no better than its worst form allows.
+
+    It is slower where one form surely is, and uncertain where one form is. Else it is faster where one form is, so that
+    a form with nothing to gain (a GRU that is heard once) does not keep the others from gaining.
+    """
     found = [c for timing in timings.values() for c in timing.comparisons if c.b == name]
-    return min(found, key=lambda c: (c.verdict != "slower", c.speedup), default=None)
+    if not found:
+        return None
+    ranks: Sequence[Standing] = ("slower", "cannot tell", "faster", "no difference")
+    return Comparison(
+        a=found[0].a,
+        b=name,
+        speedup=_mean([c.speedup for c in found]),
+        low=_mean([c.low for c in found]),
+        high=_mean([c.high for c in found]),
+        verdict=min((c.verdict for c in found), key=ranks.index),
+        turns=min(c.turns for c in found),
+    )
+
+
+def _mean(speedups: Sequence[float]) -> float:
+    return math.exp(sum(map(math.log, speedups)) / len(speedups))
 
 
 def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any, Any]]:
@@ -212,16 +232,13 @@ def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any
     return made
 
 
-Standing = Literal["faster", "slower", "no difference", "cannot tell", "not timed"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """One candidate with all that was found out about it.
 
     Args:
         median_ms: of the main form.
-        comparison: with float, in the form in which it gains least: what is called faster is faster in every form.
+        comparison: with float, over all forms (`overall`): what is called faster is slower in none of them.
         forms: the comparison of each form, where there are several.
     """
 

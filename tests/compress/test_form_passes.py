@@ -12,7 +12,7 @@ from compress.base import Context
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
 from compress.quantization.candidates import calibrate
-from compress.quantization.choose import one_step, slowest, timed
+from compress.quantization.choose import one_step, overall, timed
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
 from compress.student import new_student
@@ -95,7 +95,7 @@ def test_a_table_that_the_output_shares_is_stored_once_and_computes_in_integers(
     assert all(not weights_of(n) or n.name != "head/MatMul" for n in kept.onnx.graph)
 
 
-def test_a_step_is_timed_on_one_element_and_the_form_that_gains_least_decides():
+def test_a_step_is_timed_on_one_element_and_no_form_may_be_slower():
     model = exported("cached")
     feed = one_step(model, "step")
     assert feed["target"].shape == (1, 1) and feed["keys"].shape == (1, 4, 3, 4)
@@ -107,8 +107,14 @@ def test_a_step_is_timed_on_one_element_and_the_form_that_gains_least_decides():
         ]
         return Timings(timings={}, comparisons=tuple(compared), cores=())
 
-    both = {MAIN: timings(int8=(2.0, "faster")), "step": timings(int8=(0.9, "slower"))}
-    assert slowest(both, "int8").verdict == "slower" and slowest(both, "float") is None
+    faster, alike = timings(int8=(2.0, "faster")), timings(int8=(1.0, "no difference"))
+    slower, unsure = timings(int8=(0.5, "slower")), timings(int8=(0.98, "cannot tell"))
+    assert overall({MAIN: faster, "step": slower}, "int8").verdict == "slower"
+    assert overall({MAIN: faster, "step": unsure}, "int8").verdict == "cannot tell"
+    assert overall({MAIN: alike, "step": alike}, "int8").verdict == "no difference"
+    gains = overall({MAIN: faster, "step": alike}, "int8")
+    assert gains.verdict == "faster" and gains.speedup == pytest.approx(2**0.5)
+    assert overall({MAIN: faster}, "float") is None
 
 
 def test_a_narrower_network_is_timed_against_the_wider_one_in_every_form():
