@@ -81,7 +81,7 @@ def subject(entry: Entry, *, quick: bool = False, seed: int = 0) -> Subject:
     if quick:
         task = _Beginning(task)
     float_ = shipped(model)
-    watch = Stopwatch(seconds=0.1 if quick else 1.0, threads=1, seed=seed)
+    watch = Stopwatch(seconds=0.03 if quick else 1.0, threads=1, seed=seed)
     score = task.score(onnx_runner(float_), "test")
     return Subject(entry=entry, model=model, task=task, float_=float_, score=score, watch=watch, seed=seed, quick=quick)
 
@@ -113,7 +113,8 @@ def measure(column: str, subject: Subject) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         passes = chain(column, subject)
-        outcomes = list(steps(passes, subject.model, subject.context))
+        begin = subject.float_ if column == "int8" else subject.model  # exported already
+        outcomes = list(steps(passes, begin, subject.context))
     except CompressError as refusal:
         return {"refused": str(refusal)}
     changed = any(outcome.changed for outcome in outcomes)
@@ -182,13 +183,14 @@ def retime(names: Sequence[str], columns: Sequence[str], output: Path, *, seed: 
             if size(made) != cell["bytes"]:
                 print(f"{name} {column}: {file.name} is not the model of the cell, left alone", file=sys.stderr)
                 continue
-            cell |= {"speed": speeds(float_, made, watch), "machine": machine(), "timed": _now()}
+            cell |= {"speed": speeds(float_, made, watch), "machine": machine(), "timed": now()}
             write(document, output)
             print(f"{name} {column}: {_said(cell)}", file=sys.stderr, flush=True)
     return document
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as the documents write it."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -234,7 +236,7 @@ class _Beginning:
     """A task whose test and validation splits are their first batches alone, for a quick look."""
 
     task: Task
-    batches: int = 8
+    batches: int = 2
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.task, name)
@@ -265,9 +267,14 @@ class _Head:
 
 def fingerprint(name: str, column: str, *, quick: bool, seed: int) -> str:
     """Of what a cell depends on: the weights, the version, the budget of training."""
-    weights = hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
-    budget = f" {share(find(name)):g} of the steps, student <= {QUARTER:g}" if column in TRAINED else ""
-    return f"{weights} {compress.__version__} {column} seed={seed}{budget}{' quick' if quick else ''}"
+    trains = column in TRAINED and not quick
+    budget = f" {share(find(name)):g} of the steps, student <= {QUARTER:g}" if trains else ""
+    return f"{weights_hash(name)} {compress.__version__} {column} seed={seed}{budget}{' quick' if quick else ''}"
+
+
+def weights_hash(name: str) -> str:
+    """Of a model's committed weights."""
+    return hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def missing(
@@ -305,7 +312,7 @@ def run(
             row["cells"][column] = cell | {
                 "fingerprint": fingerprint(name, column, quick=quick, seed=seed),
                 "command": f"python -m benchmarks.matrix {name} --columns {column}" + (" --quick" if quick else ""),
-                "made": _now(),
+                "made": now(),
                 "machine": machine(),
                 "versions": versions() | {"compress": compress.__version__},
             }

@@ -1,0 +1,21 @@
+"""`benchmarks.matrix --quick`, row by row: what its user gets for each reference model, on the committed weights."""
+
+import json
+
+import pytest
+
+from benchmarks import matrix
+from models import ZOO
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_reference_model_is_smaller_in_int8_and_keeps_its_score(name, tmp_path):
+    output = tmp_path / "quick.json"
+    found = matrix.run([name], matrix.COLUMNS, output, quick=True)["models"][name]["cells"]
+    assert found == json.loads(output.read_text())["models"][name]["cells"]
+    int8 = found["int8"]
+    assert "refused" not in int8 and int8["bytes"] < int8["bytes_before"] and int8["layers_changed"] > 0
+    assert int8["fingerprint"] == matrix.fingerprint(name, "int8", quick=True, seed=0)
+    # A part of the test is scored: a whole point is asked of the whole one, in the committed matrix.
+    assert int8["lost_low"] <= 0.01 * max(1.0, abs(int8["before"])), "it surely loses more than a point"
+    assert all("needs training" in found[column]["refused"] for column in matrix.TRAINED)
