@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from export.files import whole
 from export.metadata import PREFIX, read_metadata, write_metadata
+from export.onnx_repair import repair
 from export.signature import signature
 from models.errors import ModelFileError
 from models.records import Form, Model
@@ -144,6 +145,7 @@ def _network(path: Path) -> ir.Model:
         ir.external_data.set_base_dir(network.graph, path.parent)
         if sum(t.nbytes for t in _external(network)) <= _LARGEST_BYTES:
             network = ir.external_data.load_to_model(network)
+        repair(network)
     except FileNotFoundError as error:
         missing = Path(error.filename or "").name
         raise ModelFileError(

@@ -9,16 +9,17 @@ one is finite the error is infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from export.session import runner_for
-from export.stream import growing, stream
+from export.stream import stream
+from export.trials import batches_for
 from models.errors import DataError, VerificationError
-from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, example, sizes_of
+from models.records import Arrays, InputSpec, Model, OutputSpec, Runner
 
 FLOOR_DB = 60.0  # float32 against float32 of another order of summation lies above 100; int8 at 20 to 45
 _STEPS = 4  # of a streaming model
@@ -89,7 +90,7 @@ def sqnr_db(reference: _Array, candidate: _Array) -> float:
     return seen.result(()).sqnr_db
 
 
-def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) -> Parity:
+def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB, batches: Sequence[Arrays] = ()) -> Parity:
     """Hold a candidate to its reference: the same signature, and outputs that agree at several batch sizes and lengths.
 
     Each form is compared. Inputs are the reference's calibration sample where it carries one, and random ones of
@@ -99,8 +100,10 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) ->
         reference: torch or ONNX.
         candidate: torch or ONNX.
         floor_db: the least SQNR.
+        batches: to compare the main form on, in place of the sample and random inputs.
 
     Raises:
+        DataError: the reference runs on none of the inputs.
         VerificationError: the first difference between the signatures, or an agreement below the floor.
     """
     same_signature(reference, candidate)
@@ -108,8 +111,8 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB) ->
     for form in (None, *reference.forms):
         part = reference if form is None else reference.forms[form]
         a, b = (runner_for(model, form=form) for model in (reference, candidate))
-        batches = list(batches_for(reference, form=form))
-        found.append(parity(a, b, batches, inputs=part.inputs, outputs=part.outputs, steps=_STEPS))
+        shown = (form is None and batches) or list(batches_for(reference, form=form))
+        found.append(parity(a, b, shown, inputs=part.inputs, outputs=part.outputs, steps=_STEPS))
         result = found[-1]
         if not result.sqnr_db >= floor_db:
             where = "" if form is None else f", form {form!r}"
@@ -137,54 +140,6 @@ def same_signature(reference: Model, candidate: Model) -> None:
     for where, a, b in pairs:
         for kind in ("inputs", "outputs"):
             _same_specs(f"{where}{kind}", getattr(a, kind), getattr(b, kind))
-
-
-def batches_for(model: Model, *, form: str | None = None) -> Iterator[dict[str, _Array]]:
-    """What to compare a form on: the model's sample where it has one, else random arrays of several sizes.
-
-    The first letter of a model is taken to be the batch (1, 2, 3 and 5); the others are as usual, doubled, halved and
-    a little longer. A state that grows is empty at first. Sizes that the model itself does not take are left out.
-    """
-    part = model if form is None else model.forms[form]
-    fed = [spec for spec in part.inputs if spec.state_of is None]
-    if form is None and model.sample is not None and set(model.sample) >= {spec.name for spec in fed}:
-        yield {s.name: np.asarray(model.sample[s.name]) for s in part.inputs if s.name in model.sample}
-        return
-    runner = runner_for(model, form=form)
-    empty = dict.fromkeys(growing(part.inputs, part.outputs), 0)
-    for i, sizes in enumerate(trial_sizes(model)):
-        batch = example(part.inputs, {**sizes, **empty} if i == 0 else sizes, seed=i)
-        if i and not _takes(runner, batch):
-            continue
-        yield batch
-
-
-def trial_sizes(model: Model) -> list[dict[str, int]]:
-    """Sizes of the letters to try a model at, the usual ones first; each once."""
-    usual = sizes_of(model)
-    if not usual:
-        return [{}]
-    batch, *others = usual
-    tried = []
-    trials: tuple[tuple[int, Callable[[int], int]], ...] = (
-        (1, lambda t: t),
-        (2, lambda t: 2 * t),
-        (5, lambda t: max(t // 2, 1)),
-        (3, lambda t: t + 3),
-    )
-    for n, change in trials:
-        sizes = {batch: n if usual[batch] == 1 else change(usual[batch])} | {k: change(usual[k]) for k in others}
-        if sizes not in tried:
-            tried.append(sizes)
-    return tried
-
-
-def _takes(runner: Runner, batch: Arrays) -> bool:
-    try:
-        runner(batch)
-    except Exception:
-        return False
-    return True
 
 
 def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any]) -> None:

@@ -7,13 +7,13 @@ the names, order, types and dimensions of its inputs and outputs.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     ClearMetadataAndDocStringPass,
     CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
     InlinePass,
     LiftConstantsToInitializersPass,
     LiftSubgraphInitializersToMainGraphPass,
@@ -27,65 +27,63 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer, rewriter
 
 from export.fold_batchnorm import fold_batch_norms
-from models.records import Model
+from export.identities import remove_identities
+from export.onnx_repair import unused
+from export.rewrites import rules_for
 
 _SMALL = 64  # elements; a constant as small may be stored twice
 _FEW = 4096  # elements; a constant that is made larger than this stays computed
 _GROWS = ("Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "DequantizeLinear")
 
 
-def prepare(network: ir.Model) -> None:
+def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
     """Fold and clean a graph in place.
 
     Constants are computed once, wherever that does not make the file larger; batch norms go into the layers before
     them; Identity and Dropout go; equal small constants are stored once; initializers are no longer listed as inputs.
+
+    Args:
+        network: edited.
+        rewrites: simplify by onnxscript's rules too, those that are right in the graph's opset.
     """
     InlinePass()(network)
-    RemoveInitializersFromInputsPass()(network)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
-    _remove_dropouts(network)
-    IdentityEliminationPass()(network)
-    _fold_constants(network)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
-    fold_batch_norms(network)
-    rewriter.rewrite(network)
-    _fold_constants(network)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
-    LiftSubgraphInitializersToMainGraphPass()(network)
-    _store_once(network)
-    CommonSubexpressionEliminationPass()(network)
-    OutputFixPass()(network)
-    NameFixPass()(network)
+    with _passed_through(network):
+        RemoveInitializersFromInputsPass()(network)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        _remove_dropouts(network)
+        remove_identities(network)
+        _fold_constants(network)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        fold_batch_norms(network)
+        if rewrites:
+            rewriter.rewrite(network, rules_for(opset_of(network)))
+        _fold_constants(network)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        LiftSubgraphInitializersToMainGraphPass()(network)
+        _store_once(network)
+        CommonSubexpressionEliminationPass()(network)
+        OutputFixPass()(network)
+        NameFixPass()(network)
     RemoveUnusedNodesPass()(network)
     RemoveUnusedFunctionsPass()(network)
     RemoveUnusedOpsetsPass()(network)
 
 
+@contextmanager
+def _passed_through(network: ir.Model) -> Iterator[None]:
+    """Set aside the outputs that are inputs as they came: a pass would give the input another name."""
+    outputs = network.graph.outputs
+    aside = [(place, value) for place, value in enumerate(outputs) if value in network.graph.inputs]
+    for place, _ in reversed(aside):
+        outputs.pop(place)
+    yield
+    for place, value in aside:
+        outputs.insert(place, value)
+
+
 def _fold_constants(network: ir.Model) -> None:
     limit = 1 << 62  # of any size: `should_fold` decides
     optimizer.fold_constants_ir(network, should_fold=should_fold, input_size_limit=limit, output_size_limit=limit)
-
-
-def fold(model: Model) -> Model:
-    """A user's ONNX model, each form prepared as our exports are, with every node named; compared with what came in.
-
-    Raises:
-        VerificationError: the prepared graph does not agree with the one that came in.
-    """
-    from export.parity import verify
-
-    def folded(network: ir.Model) -> ir.Model:
-        made = network.clone()
-        name_nodes(made)
-        prepare(made)
-        strip(made)
-        made.metadata_props.update(network.metadata_props)
-        return made
-
-    forms = {name: replace(form, network=folded(form.network)) for name, form in model.forms.items()}
-    made = replace(model, network=folded(model.network), forms=forms)  # type: ignore[arg-type]
-    verify(model, made)
-    return made
 
 
 def strip(network: ir.Model) -> None:
@@ -111,13 +109,6 @@ def name_nodes(network: ir.Model) -> None:
         if not node.name or node.name in seen:
             node.name = unused(node.name or node.op_type, taken | seen)
         seen.add(node.name)
-
-
-def unused(name: str, taken: set[str] | dict[str, object]) -> str:
-    """The name itself, or with the first number behind it that makes it new."""
-    if name not in taken:
-        return name
-    return next(numbered for i in range(1, 1 << 30) if (numbered := f"{name}_{i}") not in taken)
 
 
 def _store_once(network: ir.Model) -> None:

@@ -19,11 +19,12 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from export.folded import fold
 from export.lifted import MAIN, evaluating, tensors
 from export.naming import keep_weight_names, name_by_layer, shorten_names
 from export.opset import in_opset
 from export.parity import verify
-from export.prepare import fold, prepare, strip
+from export.prepare import prepare, strip
 from export.recurrent_onnx import translated
 from models.errors import CompressError
 from models.records import InputSpec, Model, OutputSpec, sizes_of

@@ -19,10 +19,11 @@ from compress.quantization.schemes import Scheme
 from compress.quantization.static_int8 import as_operators, write_qdq
 from compress.quantization.turned import shared_again, written_out
 from compress.quantization.weights_only import write_weights
+from export.folded import folded
 from export.forms import MAIN
 from export.naming import layer_of
 from export.opset import in_opset
-from export.prepare import fold, opset_of
+from export.prepare import opset_of
 from models.errors import CompressError
 from models.records import Arrays, Model
 
@@ -197,11 +198,11 @@ def static_name(per_channel: bool, operators: bool) -> str:
     return f"static per {'channel' if per_channel else 'tensor'}{' QOperator' if operators else ''}"
 
 
-def raised(model: Model) -> Model:
+def raised(model: Model, batches: Sequence[Arrays] = ()) -> Model:
     """The model with its graphs in opset 13 at least, where a DequantizeLinear takes a scale for each channel.
 
     Raises:
-        CompressError: a graph is older, and no converter raises it.
+        CompressError: a graph is older, and no converter raises it so that it does the same on the batches.
     """
 
     def newer(network: Any) -> Any:
@@ -210,7 +211,7 @@ def raised(model: Model) -> Model:
     forms = {name: replace(form, network=newer(form.network)) for name, form in model.forms.items()}
     made = replace(model, network=newer(model.network), forms=forms)
     changed = made.network is not model.network or any(forms[n].network is not model.forms[n].network for n in forms)
-    return fold(made) if changed else model
+    return folded(made, batches, reference=model).model if changed else model
 
 
 def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:

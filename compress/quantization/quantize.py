@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -14,10 +15,10 @@ from compress.quantization.candidates import Candidate, Maker, calibrate, raised
 from compress.quantization.layer_rows import layer_rows
 from compress.quantization.schemes import Scheme, scheme_for
 from export.device import Device, find_device
+from export.folded import folded
 from export.onnx_file import to_bytes
-from export.prepare import fold
 from models.errors import CompressError, UsageError
-from models.records import Model
+from models.records import Arrays, Model
 
 Mode = Literal["auto", "static", "dynamic", "weights", "fp16"]
 MODES = ("auto", "static", "dynamic", "weights", "fp16")
@@ -69,11 +70,12 @@ class Quantize:
         """
         device = find_device(context.device)
         scheme = scheme_for(device)
-        prepared = fold(model)
-        seen, unseen = gather(prepared, context, self.samples)
-        self._check(scheme, device, bool(seen), prepared)
+        seen, unseen = gather(model, context, self.samples)
+        self._check(scheme, device, bool(seen), model)
+        came = folded(model, seen)
+        prepared = came.model
         if seen and self.mode in ("auto", "static"):
-            prepared = self._raised(prepared)
+            prepared = self._raised(prepared, seen)
         needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
         ranges, of_forms = (
             calibrate(prepared, seen, skip=self.skip, progress=context.progress, everything=scheme.half_computes)
@@ -89,7 +91,7 @@ class Quantize:
             facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
         rows = layer_rows(prepared, made, ranges, unseen)
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **facts}
-        return Outcome(made.model, _changed(model, made), _skipped(made), rows, facts)
+        return Outcome(made.model, _changed(model, made), _skipped(made, came.left), rows, facts)
 
     def _check(self, scheme: Scheme, device: Device, has_data: bool, model: Model) -> None:
         if self.mode in ("static", "dynamic") and scheme.why_not_int8:
@@ -104,10 +106,10 @@ class Quantize:
                 "Give --data; without it, --mode dynamic and --mode weights work."
             )
 
-    def _raised(self, model: Model) -> Model:
+    def _raised(self, model: Model, seen: Sequence[Arrays]) -> Model:
         """The model in an opset that has what static int8 needs; auto does without where no converter gets there."""
         try:
-            return raised(model)
+            return raised(model, seen)
         except CompressError:
             if self.mode == "static":
                 raise
@@ -135,10 +137,11 @@ def _changed(model: Model, made: Candidate) -> tuple[Note, ...]:
     return (Note("", "constants and batch norms folded, traces stripped; no layer changed"),)
 
 
-def _skipped(made: Candidate) -> tuple[Note, ...]:
-    """What stays in float and why; where nothing changed, always at least one reason."""
+def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:
+    """What stays in float and why, and what preparation left out; where nothing changed, always at least one reason."""
+    unprepared = (Note("", left),) if left else ()
     if made.changed or made.skipped:
-        return made.skipped
+        return (*made.skipped, *unprepared)
     kinds = {node.op_type for node in made.model.network.graph.all_nodes()}  # type: ignore[union-attr, operator]
     if any(kind.startswith(("QuantizeLinear", "DynamicQuantize", "QLinear")) for kind in kinds):
         return (Note("", "the network is quantized already"),)

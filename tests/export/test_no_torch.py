@@ -15,7 +15,7 @@ def test_onnx_models_are_read_run_compared_and_counted_without_torch(tmp_path):
         from export.cost import cost, integer_macs_share
         from export.onnx_file import read, to_bytes, write
         from export.parity import verify
-        from export.prepare import fold
+        from export.folded import fold
         from export.session import onnx_runner, optimized_graph, profile
 
         x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 4]) for n in "xy")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import compress  # noqa: F401
-from export.parity import batches_for, parity, same_signature, sqnr_db, trial_sizes, verify
+from export.parity import parity, same_signature, sqnr_db, verify
+from export.trials import batches_for, trial_sizes
 from models.errors import DataError, VerificationError
 from models.records import InputSpec, Model, OutputSpec
 

@@ -7,9 +7,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import compress  # noqa: F401
 from export.fold_batchnorm import fold_batch_norms
+from export.folded import fold
 from export.observe import observe
 from export.parity import sqnr_db
-from export.prepare import fold
 from models.records import InputSpec, Model, OutputSpec
 
 RNG = np.random.default_rng(0)

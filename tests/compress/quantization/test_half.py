@@ -8,7 +8,7 @@ import pytest
 from compress.quantization.calibration import Range
 from compress.quantization.half import compute_half
 from export.parity import sqnr_db
-from export.prepare import fold
+from export.folded import fold
 from export.session import onnx_runner
 from models.records import example, sizes_of
 from tests.compress.onnx_nets import attention, conv_net, recurrent

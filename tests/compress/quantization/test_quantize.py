@@ -11,7 +11,7 @@ from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from export.device import find_device
 from export.onnx_file import to_bytes
-from export.prepare import fold
+from export.folded import fold
 from export.session import onnx_runner
 from export.stopwatch import Comparison, Stopwatch, Timing, Timings
 from models.errors import UsageError

@@ -18,7 +18,7 @@ from compress.quantization.schemes import scheme_for
 from export.device import find_device
 from export.onnx_file import to_bytes, write
 from export.parity import sqnr_db
-from export.prepare import fold
+from export.folded import fold
 from export.session import onnx_runner, optimized_graph
 from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import (
