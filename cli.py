@@ -191,12 +191,21 @@ def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
     "--plugin", metavar="NAME", multiple=True, help="A plug-in or pkg.module:name that RECIPE may load; repeatable."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped, from its .training.pt files.")
 @takes("model", "data", "device", "train", "threads", "say")
-def run(call: Call, recipe: str, model: str | None, output: str | None, plugin: tuple[str, ...], dry_run: bool) -> None:
+def run(
+    call: Call,
+    recipe: str,
+    model: str | None,
+    output: str | None,
+    plugin: tuple[str, ...],
+    dry_run: bool,
+    resume: bool,
+) -> None:
     """Run a recipe: a chain of passes, with a line in the ledger after each."""
     from benchmarks.commands import run_recipe
 
-    run_recipe(call, recipe, model, output, plugin, dry_run=dry_run)
+    run_recipe(call, recipe, model, output, plugin, dry_run=dry_run, resume=resume)
 
 
 @commands.command(epilog=example("compress benchmark cnn-fsdd dscnn-fsdd --seconds 0.2"))

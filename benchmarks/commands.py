@@ -14,7 +14,7 @@ from benchmarks.run_folder import stem_of, write_run
 from compress.call import Call
 from compress.console import size
 from compress.ledger import HEADS, judge, original, rows, walk
-from compress.recipe import Recipe, read_recipe
+from compress.recipe import Recipe, read_recipe, remove_checkpoints
 from export.files import check_output, whole_folder
 from export.stopwatch import Stopwatch
 from models.errors import UsageError
@@ -22,9 +22,19 @@ from models.records import Model, Task
 
 
 def run_recipe(
-    call: Call, recipe: str, model: str | None, output: str | None, plugins: Sequence[str], *, dry_run: bool
+    call: Call,
+    recipe: str,
+    model: str | None,
+    output: str | None,
+    plugins: Sequence[str],
+    *,
+    dry_run: bool,
+    resume: bool = False,
 ) -> None:
     """Run a recipe and fill a folder with its models, ledger and page.
+
+    A training under way is kept beside the folder, as small.2-prune.training.pt, until all is done; `resume` goes on
+    there, past those that were finished.
 
     Raises:
         UsageError: the recipe cannot be read, or names no model.
@@ -45,7 +55,8 @@ def run_recipe(
             call.console.result(f"{names} on {given!r} would be written to {target}. Nothing was written.")
             call.console.document(passes=found.passes, model=given, output=target)
             return
-        walked = walk(found.passes, loaded, context)
+        checkpoint = target.with_name(f"{target.name}.training.pt")
+        walked = walk(found.passes, loaded, replace(context, checkpoint=checkpoint, resume=resume))
         task = call.find_task(loaded)
         ledger = judge(walked, task, stopwatch=Stopwatch(threads=call.threads, seed=call.seed))
         write_run(
@@ -57,6 +68,7 @@ def run_recipe(
             task=_with_answers(task),
             progress=call.console.progress,
         )
+    remove_checkpoints(checkpoint, found.passes)
     call.console.close()
     call.console.table(HEADS, rows(ledger), texts=2)
     call.console.result(

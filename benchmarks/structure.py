@@ -29,8 +29,7 @@ from compress.console import plain
 from compress.ledger import lost
 from compress.quantization.auto import size
 from compress.quantization.choose import points
-from compress.recipe import steps
-from compress.training.fine_tuning import remove_checkpoints
+from compress.recipe import remove_checkpoints, steps
 from export.cost import cost
 from export.files import whole
 from export.machine import machine, versions
@@ -59,7 +58,7 @@ def measure(case: Case, at_hand: Subject, passes: Sequence[Pass]) -> dict[str, A
         return {"refused": str(refusal)}
     made = shipped(outcomes[-1].model)
     save(made, file)
-    remove_checkpoints(file.with_suffix(".training.pt"))
+    remove_checkpoints(file.with_suffix(".training.pt"), passes)
     facts = {key: value for outcome in outcomes for key, value in outcome.facts.items() if key in ("chosen", "steps")}
     before, after = cost(at_hand.float_), cost(made)
     return {

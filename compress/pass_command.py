@@ -57,7 +57,7 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
 
 
 def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool, resume: bool) -> None:
-    from compress.recipe import run
+    from compress.recipe import remove_checkpoints, run
     from export.files import check_output
     from export.save import check_suffix, save
 
@@ -74,10 +74,7 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
     written = save(outcome.model, target, not_the_same_as=[given])
-    if step.takes == "torch":
-        from compress.training.fine_tuning import remove_checkpoints
-
-        remove_checkpoints(checkpoint)
+    remove_checkpoints(checkpoint, [step])
     _say(step, call, given, model, outcome, written)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -94,12 +93,6 @@ def fine_tune(
 def checkpoint_of(path: Path, round: int) -> Path:
     """Where a round of a pass writes its checkpoint: `out.training.pt`, `out.training.1.pt`, ..."""
     return path.with_suffix(f".{round}.pt") if round else path
-
-
-def remove_checkpoints(path: Path) -> None:
-    """All rounds' checkpoints: what they were for is done."""
-    for file in [path, *path.parent.glob(f"{glob.escape(path.stem)}.*[0-9].pt")]:
-        file.unlink(missing_ok=True)
 
 
 _STEPS = 300  # of a user's own function, where no minutes are given

@@ -1,7 +1,7 @@
 import pytest
 
 from compress.base import Context
-from compress.training.fine_tuning import check_recovery, checkpoint_of, fine_tune, remove_checkpoints
+from compress.training.fine_tuning import check_recovery, checkpoint_of, fine_tune
 from models.errors import UsageError
 from tests.compress.small_tasks import convolutional, digits, lifted, same
 
@@ -22,19 +22,9 @@ def test_fields_out_of_range_are_refused(fields, message):
     check_recovery("prune", "mytrain.loops:finetune", 5.0)
 
 
-def test_each_round_has_a_checkpoint_of_its_own_and_all_of_them_go(tmp_path):
-    path = tmp_path / "net.pruned.training.pt"
-    rounds = [checkpoint_of(path, round) for round in (0, 1, 12)]
-    assert [p.name for p in rounds] == [
-        "net.pruned.training.pt",
-        "net.pruned.training.1.pt",
-        "net.pruned.training.12.pt",
-    ]
-    kept = [tmp_path / "net.pruned.pt", tmp_path / "other.training.pt"]
-    for file in [*rounds, *kept]:
-        file.touch()
-    remove_checkpoints(path)
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+def test_each_round_has_a_checkpoint_of_its_own(tmp_path):
+    names = [checkpoint_of(tmp_path / "net.pruned.training.pt", round).name for round in (0, 1, 12)]
+    assert names == ["net.pruned.training.pt", "net.pruned.training.1.pt", "net.pruned.training.12.pt"]
 
 
 def test_a_checkpoint_of_another_start_is_refused(tmp_path):

@@ -4,13 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cli import status
+from compress.base import Context
+from compress.pruning.prune import Prune
+from compress.recipe import checkpoints, remove_checkpoints, run
 from export.checkpoint import load_checkpoint, save
-from tests.compress.small_tasks import convolutional, lifted, same
+from tests.compress.small_tasks import convolutional, digits, lifted, same
 
 STEPS = 400
 START = "from compress.start import main; main()"
@@ -54,3 +58,32 @@ def test_what_is_no_checkpoint_is_not_resumed(folder, capsys):
     (folder / "out.training.pt").write_bytes(b"of something else")
     assert status(command(folder, "out.pt", "--resume")) == 1
     assert "out.training.pt: not a checkpoint of a training" in capsys.readouterr().err
+
+
+class Stopped(Exception):
+    """Somebody pulled the plug."""
+
+
+def test_a_chain_goes_on_in_the_pass_where_it_was_stopped(tmp_path):
+    model, task = lifted(convolutional()), digits()
+    passes = (Prune(ratio=0.25, recover=30), Prune(ratio=0.25, recover=40, importance="l1"))
+    context = Context(task=task, checkpoint=tmp_path / "small.training.pt", resume=True)
+    seen = []
+
+    def stop(what, done, total, detail=""):
+        seen.append((total, done))
+        if total == 40 and done >= 20:
+            raise Stopped
+
+    undisturbed = run(passes, model, replace(context, checkpoint=None))[-1].model.network
+    with pytest.raises(Stopped):
+        run(passes, model, replace(context, progress=stop))
+    first, _ = checkpoints(context.checkpoint, passes)
+    assert first.name == "small.1-prune.training.pt" and _step(first) == 30
+    resumed = run(passes, model, context)
+    assert same(resumed[-1].model.network, undisturbed)
+    (tmp_path / "small.2-prune.training.3.pt").touch()
+    (tmp_path / "others.training.pt").touch()
+    remove_checkpoints(context.checkpoint, passes)
+    assert [path.name for path in tmp_path.iterdir()] == ["others.training.pt"]
+    assert checkpoints(context.checkpoint, passes[:1]) == [context.checkpoint]
