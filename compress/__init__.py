@@ -34,6 +34,7 @@ _PUBLIC = {
     "CompressError": f"{PRIVATE}.models.errors:CompressError",
     "load": f"{PRIVATE}.export.load:load",
     "save": f"{PRIVATE}.export.save:save",
+    "save_source": f"{PRIVATE}.export.as_source:save_source",
     "to_onnx": f"{PRIVATE}.export.to_onnx:to_onnx",
     "verify": f"{PRIVATE}.export.parity:verify",
     "Context": "compress.base:Context",
