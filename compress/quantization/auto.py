@@ -15,6 +15,7 @@ from typing import Any, Literal
 from compress.base import Context, Note, Progress
 from compress.quantization.candidates import Candidate, Maker, static_name
 from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, overall, timed
+from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
 from export.device import Device
 from export.forms import MAIN
@@ -61,21 +62,22 @@ def decide(
     judged = []
     for position, (candidate, nodes) in enumerate(offered.values()):
         _tell(context.progress, "judging candidates", position, len(offered), candidate.name)
-        loss = _ITSELF if candidate.name == FLOAT else judge(candidate.model)
-        judged.append(
-            Judged(
-                name=candidate.name,
-                model=candidate.model,
-                bytes=size(candidate.model),
-                loss=loss,
-                integer_nodes=sum(nodes.values()),
-            )
-        )
+        judged.append(_judged(candidate, nodes, _ITSELF if candidate.name == FLOAT else judge(candidate.model)))
+    static = [one for one in judged if one.name.startswith("static")]
+    lost = [] if any(one.loss.keeps for one in static) else [one.name for one in static]
+    for candidate, loss in other_ranges(maker, lost, judge):
+        nodes = integer_nodes(candidate.model) if maker.scheme.fuses else {}
+        if loss.keeps:
+            offered[candidate.name] = candidate, nodes
+            judged.append(_judged(candidate, nodes, loss))
+        else:  # need not be timed
+            refused.append({"name": candidate.name, "refused": f"it loses too much: {loss.text}"})
     timed_on = ""
     if context.measure is not None and (device.is_here or device.name == "any") and len(offered) > 1:
         _tell(context.progress, "timing candidates", len(offered), len(offered), "by turns")
         judged, timed_on = _with_times(judged, context, unseen), machine()["instruction_set"]
-    winner = best(judged, prefer, order=_untimed_order(maker.scheme, device))
+    order = [n for start in _untimed_order(maker.scheme, device) for n in offered if n.split(",")[0] == start]
+    winner = best(judged, prefer, order=order)
     chosen, nodes = offered[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
     if not maker.ranges and not maker.scheme.why_not_int8:
@@ -116,6 +118,16 @@ def _offered(
         else:
             offered[name] = candidate, nodes
     return offered, refused
+
+
+def _judged(candidate: Candidate, nodes: Mapping[str, int], loss: Loss) -> Judged:
+    return Judged(
+        name=candidate.name,
+        model=candidate.model,
+        bytes=size(candidate.model),
+        loss=loss,
+        integer_nodes=sum(nodes.values()),
+    )
 
 
 def _tell(progress: Progress | None, what: str, done: int, total: int, detail: str) -> None:

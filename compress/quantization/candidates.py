@@ -8,13 +8,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from compress.base import Note, Progress
-from compress.quantization.calibration import Range, form_ranges, ranges
+from compress.base import Note
+from compress.quantization.calibrated import Calibrated
 from compress.quantization.dynamic_int8 import write_dynamic
 from compress.quantization.half import compute_half, store_half
+from compress.quantization.histogram import Range
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
 from compress.quantization.placement import STATIC, Placement, place
+from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
 from compress.quantization.static_int8 import as_operators, write_qdq
 from compress.quantization.turned import shared_again, written_out
@@ -35,12 +37,16 @@ Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be returned: how it was made, what changed, and what stayed in float and why."""
+    """A model that may be returned: how it was made, what changed, and what stayed in float and why.
+
+    `calibration` is the method that its ranges are by, where it has some.
+    """
 
     name: str
     model: Model
     changed: tuple[Note, ...] = ()
     skipped: tuple[Note, ...] = ()
+    calibration: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Maker:
     Args:
         ranges: what calibration saw in the main graph, by tensor name; empty where there is no data.
         of_forms: what it saw in each further form; one that could not be run has its ranges from the main graph.
+        calibration: the method that the ranges are by.
+        calibrated: what other methods can take theirs from.
     """
 
     model: Model
@@ -57,6 +65,15 @@ class Maker:
     ranges: Mapping[str, Range]
     skip: Sequence[str] = ()
     of_forms: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    calibration: Method = "minmax"
+    calibrated: Calibrated | None = None
+
+    def by(self, method: Method) -> Maker:
+        """The same with ranges by another method, from what calibration saw."""
+        if self.calibrated is None or method == self.calibration:
+            return self
+        ranges, of_forms = self.calibrated.ranges(method)
+        return replace(self, ranges=ranges, of_forms=of_forms, calibration=method)
 
     def static(self, *, per_channel: bool = True, operators: bool = False, store_rest: bool = False) -> Candidate:
         """Weights and activations in int8, with the ranges that calibration saw.
@@ -87,7 +104,7 @@ class Maker:
                 network = as_operators(network)
             return self._finished(network, changed, placement.refused, store_rest)
 
-        return self._made(static_name(per_channel, operators), edit)
+        return replace(self._made(static_name(per_channel, operators), edit), calibration=self.calibration)
 
     def dynamic(self, *, per_channel: bool = True, store_rest: bool = False) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
@@ -106,11 +123,12 @@ class Maker:
 
     def half(self) -> Candidate:
         """Half precision: computed in where the device does, else stored."""
+        seen = self.by("minmax")  # what is clipped nowhere must not overflow anywhere
 
         def edit(form: str, network: ir.Model) -> Edited:
             if not self.scheme.half_computes:
                 return (network, *store_half(network, skip=self.skip))
-            return compute_half(network, self._seen(form), skip=self.skip)
+            return compute_half(network, seen._seen(form), skip=self.skip)
 
         return self._made("fp16", edit)
 
@@ -222,27 +240,3 @@ def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:
         if placement.root(node.inputs[0]) in missing or any(v in missing for v in placement.results(node))  # type: ignore[arg-type]
     }
     return frozenset(names or {node.name or "" for node in placement.layers})
-
-
-def calibrate(
-    model: Model,
-    batches: Sequence[Arrays],
-    *,
-    skip: Sequence[str] = (),
-    everything: bool = False,
-    progress: Progress | None = None,
-) -> tuple[dict[str, Range], dict[str, dict[str, Range]]]:
-    """Ranges of the tensors that static int8 may round, or of all that is computed: in the main graph, in each form."""
-
-    def names_in(network: ir.Model) -> list[str]:
-        written_out(network := network.clone())
-        placement = place(network, skip=skip)
-        names = [placement.root(value).name or "" for value in placement.rounded]
-        if everything:
-            names += [value.name for node in network.graph for value in node.outputs if value.name]
-        return names
-
-    names = names_in(model.onnx)
-    of_forms = {name: names_in(form.network) for name, form in model.forms.items()}
-    seen = ranges(model, names, batches, progress=progress) if names else {}
-    return seen, form_ranges(model, {form: wanted for form, wanted in of_forms.items() if wanted}, batches)

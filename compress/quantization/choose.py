@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from compress.base import Context
-from compress.quantization.calibration import pieces
+from compress.quantization.calibration_data import pieces
 from export.forms import MAIN, new_elements, parts
 from export.parity import sqnr_db
 from export.session import initial_state, onnx_runner, session, stream

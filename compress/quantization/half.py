@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
-from compress.quantization.calibration import Range
+from compress.quantization.histogram import Range
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import array, everywhere, is_skipped, is_weight
 

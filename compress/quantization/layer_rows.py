@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import LayerRow
-from compress.quantization.calibration import Range
 from compress.quantization.candidates import Candidate
+from compress.quantization.histogram import Range
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.placement import Placement, place
 from compress.quantization.turned import written_out

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from compress.quantization.calibration import Range
+from compress.quantization.histogram import Range
 from export.naming import layer_of
 
 Ids = dict[tuple[object, ...], int]  # what a tensor is made of -> a number for it, the same in all forms

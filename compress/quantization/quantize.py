@@ -10,9 +10,11 @@ from typing import ClassVar, Literal
 
 from compress.base import Context, NetworkForm, Note, Outcome
 from compress.quantization.auto import decide, integer_nodes
-from compress.quantization.calibration import count, gather
-from compress.quantization.candidates import Candidate, Maker, calibrate, raised
+from compress.quantization.calibrated import Calibrated, look
+from compress.quantization.calibration_data import count, gather, too_few
+from compress.quantization.candidates import Candidate, Maker, raised
 from compress.quantization.layer_rows import layer_rows
+from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
 from export.device import Device, find_device
 from export.folded import folded
@@ -43,6 +45,13 @@ class Quantize:
     max_drop: float = field(default=1.0, metadata={"help": "points of the score that auto may lose"})
     per_channel: bool = field(default=True, metadata={"help": "a weight scale for each channel; auto tries both"})
     samples: int = field(default=256, metadata={"help": "how many samples to calibrate with"})
+    calibration: Method = field(
+        default="minmax",
+        metadata={
+            "help": "whose ranges static int8 takes: all that was seen, all but the rarest, least divergence, least "
+            "squared error; auto tries others where this one loses too much"
+        },
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "patterns of layers that stay in float"})
 
     def __post_init__(self) -> None:
@@ -53,6 +62,11 @@ class Quantize:
             raise UsageError(f"quantize: prefer is 'speed' or 'size', and is {self.prefer!r}.")
         if not (math.isfinite(self.max_drop) and self.max_drop >= 0):
             raise UsageError(f"quantize: max_drop is a number of points from 0 on, and is {self.max_drop!r}.")
+        if self.calibration not in METHODS:
+            raise UsageError(
+                f"quantize: calibration is {', '.join(map(repr, METHODS[:-1]))} or {METHODS[-1]!r}, "
+                f"and is {self.calibration!r}."
+            )
         if self.samples < 1:
             raise UsageError(f"quantize: samples must be at least 1, and is {self.samples!r}.")
 
@@ -77,21 +91,32 @@ class Quantize:
         if seen and self.mode in ("auto", "static"):
             prepared = self._raised(prepared, seen)
         needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
-        ranges, of_forms = (
-            calibrate(prepared, seen, skip=self.skip, progress=context.progress, everything=scheme.half_computes)
-            if seen and needed
-            else ({}, {})
-        )
-        maker = Maker(prepared, scheme, ranges, self.skip, of_forms)
+        calibrated = Calibrated()
+        if seen and needed:
+            calibrated = look(
+                prepared,
+                seen,
+                skip=self.skip,
+                everything=scheme.half_computes,
+                counted=self.mode == "auto" or (self.mode == "static" and self.calibration != "minmax"),
+                symmetric=scheme.activations == "s8",
+                progress=context.progress,
+            )
+        whole, of_forms = calibrated.ranges()
+        maker = Maker(prepared, scheme, whole, self.skip, of_forms, calibrated=calibrated)
+        if self.mode in ("auto", "static"):
+            maker = maker.by(self.calibration)
         if self.mode == "auto":
             decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
             made, facts = decision.chosen, decision.facts
         else:
             made = self._make(maker)
             facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
-        rows = layer_rows(prepared, made, ranges, unseen)
-        facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **facts}
-        return Outcome(made.model, _changed(model, made), _skipped(made, came.left), rows, facts)
+        rows = layer_rows(prepared, made, maker.by(made.calibration or "minmax").ranges, unseen)
+        method = {} if made.calibration is None else {"calibration": made.calibration}
+        facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
+        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)))
+        return Outcome(made.model, _changed(model, made), skipped, rows, facts)
 
     def _check(self, scheme: Scheme, device: Device, has_data: bool, model: Model) -> None:
         if self.mode in ("static", "dynamic") and scheme.why_not_int8:
@@ -135,6 +160,12 @@ def _changed(model: Model, made: Candidate) -> tuple[Note, ...]:
     if made.changed or to_bytes(model) == to_bytes(made.model):
         return made.changed
     return (Note("", "constants and batch norms folded, traces stripped; no layer changed"),)
+
+
+def _risk(made: Candidate, samples: int) -> tuple[Note, ...]:
+    """That too few samples were calibrated with, where ranges were taken from them."""
+    text = too_few(samples) if made.calibration is not None and made.changed else ""
+    return (Note("", text),) if text else ()
 
 
 def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
-from compress.quantization.calibration import Range
+from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import Weight, array, attribute

@@ -11,17 +11,17 @@ from torch import nn
 from compress.base import Context
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
-from compress.quantization.candidates import calibrate
+from compress.quantization.calibrated import calibrate
 from compress.quantization.choose import one_step, overall, timed
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
 from compress.student import new_student
 from compress.training.recovery import untrained
+from export.folded import fold
 from export.forms import MAIN, examples, parts
 from export.lifted import Lifted
 from export.naming import layer_of
 from export.onnx_file import to_bytes
-from export.folded import fold
 from export.stopwatch import Comparison, Stopwatch, Timings
 from export.to_onnx import to_onnx
 from models.errors import UsageError

@@ -1,10 +1,11 @@
-"""Calibration: exact ranges from one sweep, in pieces, through states; and data that are no data."""
+"""Calibration: exact ranges from one sweep, in pieces, through states; and what is no number is named."""
 
 import numpy as np
 import pytest
 
-from compress.base import Context
-from compress.quantization.calibration import Range, count, gather, pieces, ranges
+from compress.quantization.calibration import histograms
+from compress.quantization.calibration_data import Kept
+from compress.quantization.histogram import Range
 from models.errors import DataError
 from models.records import InputSpec, example
 from tests.compress.onnx_nets import Net, conv_net, mlp, stream
@@ -12,6 +13,10 @@ from tests.compress.onnx_nets import Net, conv_net, mlp, stream
 
 def batches(model, rows, seed=100):
     return [example(model.inputs, {"N": n}, seed=seed + i) for i, n in enumerate(rows)]
+
+
+def ranges(*args, **options):
+    return {name: one.seen for name, one in histograms(*args, **options).items()}
 
 
 def test_ranges_are_those_of_all_data_at_once():
@@ -56,30 +61,6 @@ def test_a_state_begins_anew_when_the_number_of_streams_changes():
     assert ranges(model, ["h"], steps)["h"] == Range(0.0, 0.0)
 
 
-def test_a_model_of_a_fixed_batch_gets_it():
-    inputs = (InputSpec(name="x", dtype="float32", dims=(4, 2)),)
-    cut = list(pieces({"x": np.zeros((12, 2))}, inputs))
-    assert [piece["x"].shape for piece in cut] == [(4, 2)] * 3
-    assert cut[0]["x"].dtype == np.float32
-    with pytest.raises(DataError, match="takes 4 samples at a time, and a calibration batch has 6"):
-        list(pieces({"x": np.zeros((6, 2))}, inputs))
-
-
-@pytest.mark.parametrize(
-    ("arrays", "text"),
-    [
-        ({"y": np.zeros((2, 32))}, r"no array for the input 'x'; it has y\. Name the arrays"),
-        ({"x": np.zeros((2, 31))}, r"the input 'x' takes \[N,32\], and the calibration data has \[2,31\]"),
-        ({"x": np.zeros((2, 32, 1))}, r"has \[2,32,1\]"),
-        ({"x": np.full((2, 32), np.nan)}, r"holds nan in 'x' at \[0, 0\]\. Clean the data"),
-        ({"x": np.full((2, 32), -np.inf)}, r"holds -inf in 'x'"),
-    ],
-)
-def test_data_that_do_not_fit_are_refused(arrays, text):
-    with pytest.raises(DataError, match=text):
-        ranges(mlp(), ["x"], [arrays])
-
-
 def test_no_data_are_refused():
     with pytest.raises(DataError, match="holds no batch"):
         ranges(mlp(), ["x"], [])
@@ -89,28 +70,51 @@ def test_a_network_that_overflows_is_named_with_its_tensor():
     net = Net()
     net.op("Exp", "x", name="exp")
     model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 1)),), {"y": ("N", 1)})
-    with pytest.raises(DataError, match=r"'exp_out' becomes infinite in run 1 .* The float network overflows"):
+    with pytest.raises(DataError, match=r"'exp_out' becomes infinite at sample 1 of .* The float network overflows"):
         ranges(model, ["exp_out"], [{"x": np.full((1, 1), 100, np.float32)}])
 
 
-@pytest.mark.parametrize(
-    ("rows", "wanted", "used", "left"),
-    [([400], 256, 256, 64), ([64] * 8, 256, 256, 64), ([20], 256, 16, 4), ([1], 256, 1, 1)],
-)
-def test_samples_to_judge_on_are_others(rows, wanted, used, left):
-    model = mlp()
-    data = batches(model, rows)
-    seen, unseen = gather(model, Context(calibration=data), wanted)
-    assert (count(seen), count(unseen)) == (used, left)
-    if rows != [1]:
-        together = np.concatenate([b["x"] for b in (*seen, *unseen)])
-        np.testing.assert_array_equal(together, np.concatenate([b["x"] for b in data])[: used + left])
+def test_a_tensor_that_is_no_number_is_named_with_the_first_such_sample():
+    net = Net()
+    net.op("Log", "x", name="log")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 1)),), {"y": ("N", 1)})
+    rows = np.ones((40, 1), np.float32)
+    rows[37] = -1
+    with pytest.raises(DataError, match="'log_out' becomes NaN at sample 43 of the calibration data"):
+        histograms(model, ["log_out"], [{"x": np.ones((5, 1), np.float32)}, {"x": rows}])
 
 
-def test_without_data_of_its_own_the_context_gives_the_models_sample():
-    from dataclasses import replace
+def test_what_is_counted_does_not_depend_on_how_batches_are_cut():
+    model = conv_net()
+    x = np.concatenate([batch["x"] for batch in batches(model, [50, 43])])
+    once = histograms(model, ["x"], [{"x": x}])["x"]
+    again = histograms(model, ["x"], [{"x": x[80:]}, {"x": x[:80]}])["x"]
+    np.testing.assert_array_equal(once.counts, again.counts)
+    assert (once.seen, once.size, once.width) == (again.seen, x.size, again.width)
 
-    model = replace(mlp(), sample=batches(mlp(), [10])[0])
-    seen, unseen = gather(model, Context(), 256)
-    assert (count(seen), count(unseen)) == (8, 2)
-    assert gather(mlp(), Context(), 256) == ([], [])
+
+def test_progress_counts_samples_of_how_many():
+    told, data = [], Kept()
+    for batch in batches(mlp(), [40, 8]):
+        data.append(batch)
+    histograms(mlp(), ["x"], data, progress=lambda *done, detail: told.append(done))
+    assert told[-1] == ("calibration", 48, 48)
+    assert [done for _, done, _ in told] == sorted({done for _, done, _ in told})
+
+
+def test_many_samples_take_no_more_memory_than_few():
+    import tracemalloc
+
+    model = conv_net()
+    names = ["x", "stem_out", "stem.act_out", "body_out"]
+
+    def peak(count):
+        tracemalloc.start()
+        histograms(model, names, (example(model.inputs, {"N": 32}, seed=i) for i in range(count)))
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return taken
+
+    peak(1)
+    few, many = peak(4), peak(16)
+    assert many <= 1.1 * few

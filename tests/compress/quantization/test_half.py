@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compress.quantization.calibration import Range
 from compress.quantization.half import compute_half
-from export.parity import sqnr_db
+from compress.quantization.histogram import Range
 from export.folded import fold
+from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.records import example, sizes_of
 from tests.compress.onnx_nets import attention, conv_net, recurrent

@@ -10,8 +10,8 @@ from compress.base import Context
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from export.device import find_device
-from export.onnx_file import to_bytes
 from export.folded import fold
+from export.onnx_file import to_bytes
 from export.session import onnx_runner
 from export.stopwatch import Comparison, Stopwatch, Timing, Timings
 from models.errors import UsageError
@@ -90,8 +90,11 @@ def test_auto_keeps_the_score_before_the_speed():
     model = residual_net()
     context = Context(calibration=data(model), task=Agreement(model), measure=Speeds({"static": 2.0}))
     outcome = Quantize(max_drop=0.0)(model, context)
-    losses = {row["name"]: row["loss_points"] for row in outcome.facts["candidates"]}
-    assert all(loss > 0 for name, loss in losses.items() if name.startswith("static"))
+    rows = {row["name"]: row for row in outcome.facts["candidates"] if row["name"].startswith("static")}
+    losses = [row["loss_points"] for name, row in rows.items() if "," not in name]
+    assert len(losses) == 4 and all(loss > 0 for loss in losses)
+    others = [row["refused"] for name, row in rows.items() if "," in name]
+    assert len(others) == 3 and all("it loses too much: accuracy" in text for text in others)
     assert not outcome.facts["chosen"].startswith("static")
     assert "loses too much: accuracy" in outcome.facts["why"]
 
@@ -185,6 +188,7 @@ def test_static_takes_further_forms_ranges_from_the_layers_they_share():
         ({"max_drop": -1.0}, "max_drop is a number of points from 0 on, and is -1.0"),
         ({"max_drop": float("nan")}, "max_drop is a number of points"),
         ({"samples": 0}, "samples must be at least 1, and is 0"),
+        ({"calibration": "max"}, "calibration is 'minmax', 'percentile', 'entropy' or 'mse', and is 'max'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, text):
@@ -225,3 +229,36 @@ def test_the_table_tells_range_and_noise_of_each_layer():
     assert rows["head"].decision == "int8"
     assert rows["head"].sqnr_db > 25
     assert np.isfinite(rows["head"].bytes)
+
+
+def outliers(count=1000):
+    """Rows of which one in all is a hundred times as large as the others."""
+    x = np.random.default_rng(5).standard_normal((count, 32)).astype(np.float32)
+    x[3] *= 100
+    return [{"x": x}]
+
+
+@pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
+def test_other_ranges_clip_what_is_rare(method):
+    whole, other = (
+        Quantize(mode="static", samples=1000, calibration=how)(mlp(), Context(calibration=outliers()))
+        for how in ("minmax", method)
+    )
+    assert (whole.facts["calibration"], other.facts["calibration"]) == ("minmax", method)
+    reach = [max(row.high for row in outcome.layers if row.high is not None) for outcome in (whole, other)]
+    assert reach[1] < reach[0]
+
+
+def test_few_samples_are_told_with_the_risk_and_enough_are_not():
+    notes = [
+        [note.text for note in Quantize(mode="static")(mlp(), Context(calibration=data(mlp(), 1, rows))).skipped]
+        for rows in (10, 64)
+    ]
+    assert [
+        any("calibrated with 8 samples: an input in 9 will leave" in text for text in found) for found in notes
+    ] == [
+        True,
+        False,
+    ]
+    weights = Quantize(mode="weights")(mlp(), Context(calibration=data(mlp(), 1, 10)))
+    assert not any("calibrated with" in note.text for note in weights.skipped)

@@ -9,16 +9,17 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.quantization.calibration import Range
-from compress.quantization.candidates import Maker, calibrate
+from compress.quantization.calibrated import calibrate
+from compress.quantization.candidates import Maker
+from compress.quantization.histogram import Range
 from compress.quantization.int8 import activation_grid, weight_grid
 from compress.quantization.placement import place
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from export.device import find_device
+from export.folded import fold
 from export.onnx_file import to_bytes, write
 from export.parity import sqnr_db
-from export.folded import fold
 from export.session import onnx_runner, optimized_graph
 from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import (

@@ -1,0 +1,85 @@
+"""What one sweep over the data saw of a model's tensors, in all its forms; any method takes its ranges from that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from compress.base import Progress
+from models.records import Arrays, Model
+
+from .calibration import form_histograms, histograms
+from .histogram import Histogram, Range
+from .placement import place
+from .range_methods import Method, range_by
+from .turned import written_out
+
+Ranges = dict[str, Range]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The histograms of the main graph's tensors by name, and of those of each further form.
+
+    Args:
+        symmetric: whether grids will be symmetric around zero.
+    """
+
+    main: Mapping[str, Histogram] = field(default_factory=dict)
+    forms: Mapping[str, Mapping[str, Histogram]] = field(default_factory=dict)
+    symmetric: bool = False
+
+    def ranges(self, method: Method = "minmax") -> tuple[Ranges, dict[str, Ranges]]:
+        """Range of each tensor: in the main graph, in each form."""
+        return self._of(self.main, method), {form: self._of(seen, method) for form, seen in self.forms.items()}
+
+    def _of(self, seen: Mapping[str, Histogram], method: Method) -> Ranges:
+        return {name: range_by(method, one, symmetric=self.symmetric) for name, one in seen.items()}
+
+
+def look(
+    model: Model,
+    batches: Sequence[Arrays],
+    *,
+    skip: Sequence[str] = (),
+    everything: bool = False,
+    counted: bool = True,
+    symmetric: bool = False,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """See, in one sweep, the tensors that static int8 may round, or all that is computed.
+
+    Args:
+        model: ONNX.
+        batches: to calibrate with.
+        skip: patterns of layers that stay in float.
+        everything: look at all tensors.
+        counted: whether to count values; without, only the method "minmax" has a range.
+        symmetric: whether grids will be symmetric around zero.
+        progress: told of each run.
+    """
+
+    def names_in(network: ir.Model) -> list[str]:
+        written_out(network := network.clone())
+        placement = place(network, skip=skip)
+        names = [placement.root(value).name or "" for value in placement.rounded]
+        if everything:
+            names += [value.name for node in network.graph for value in node.outputs if value.name]
+        return list(dict.fromkeys(names))
+
+    names = names_in(model.onnx)
+    of_forms = {form: wanted for form, part in model.forms.items() if (wanted := names_in(part.network))}
+    return Calibrated(
+        histograms(model, names, batches, counted=counted, progress=progress) if names else {},
+        form_histograms(model, of_forms, batches, counted=counted),
+        symmetric,
+    )
+
+
+def calibrate(
+    model: Model, batches: Sequence[Arrays], *, method: Method = "minmax"
+) -> tuple[Ranges, dict[str, Ranges]]:
+    """Ranges of the tensors that static int8 may round: in the main graph, in each form."""
+    return look(model, batches, counted=method != "minmax").ranges(method)

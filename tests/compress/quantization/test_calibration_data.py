@@ -1,0 +1,114 @@
+"""What is calibrated with: samples kept apart from those to judge on, in pieces, on disk where there are many."""
+
+import gc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compress.base import Context
+from compress.quantization.calibration import histograms
+from compress.quantization.calibration_data import Kept, count, gather, pieces, too_few
+from models.errors import DataError
+from models.records import InputSpec, example
+from tests.compress.onnx_nets import mlp
+
+
+def batches(model, rows, seed=100):
+    return [example(model.inputs, {"N": n}, seed=seed + i) for i, n in enumerate(rows)]
+
+
+def test_a_model_of_a_fixed_batch_gets_it():
+    inputs = (InputSpec(name="x", dtype="float32", dims=(4, 2)),)
+    cut = list(pieces({"x": np.zeros((12, 2))}, inputs))
+    assert [piece["x"].shape for piece in cut] == [(4, 2)] * 3
+    assert cut[0]["x"].dtype == np.float32
+    with pytest.raises(DataError, match="takes 4 samples at a time, and a calibration batch has 6"):
+        list(pieces({"x": np.zeros((6, 2))}, inputs))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"y": np.zeros((2, 32))}, r"no array for the input 'x'; it has y\. Name the arrays"),
+        ({"x": np.zeros((2, 31))}, r"the input 'x' takes \[N,32\], and the calibration data has \[2,31\]"),
+        ({"x": np.zeros((2, 32, 1))}, r"has \[2,32,1\]"),
+        ({"x": np.full((2, 32), np.nan)}, r"holds nan in 'x' at \[0, 0\], sample 1\. Clean the data"),
+        ({"x": np.full((2, 32), -np.inf)}, r"holds -inf in 'x'"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(arrays, text):
+    with pytest.raises(DataError, match=text):
+        histograms(mlp(), ["x"], [arrays])
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted", "used", "left"),
+    [([400], 256, 256, 64), ([64] * 8, 256, 256, 64), ([20], 256, 16, 4), ([1], 256, 1, 1)],
+)
+def test_samples_to_judge_on_are_others(rows, wanted, used, left):
+    model = mlp()
+    data = batches(model, rows)
+    seen, unseen = gather(model, Context(calibration=data), wanted)
+    assert (count(seen), count(unseen)) == (used, left)
+    if rows != [1]:
+        together = np.concatenate([b["x"] for b in (*seen, *unseen)])
+        np.testing.assert_array_equal(together, np.concatenate([b["x"] for b in data])[: used + left])
+
+
+def test_without_data_of_its_own_the_context_gives_the_models_sample():
+    model = replace(mlp(), sample=batches(mlp(), [10])[0])
+    seen, unseen = gather(model, Context(), 256)
+    assert (count(seen), count(unseen)) == (8, 2)
+    assert [len(part) for part in gather(mlp(), Context(), 256)] == [0, 0]
+
+
+def test_what_does_not_fit_into_memory_lies_on_disk_and_is_the_same():
+    data = [{"x": np.full((2, 8), i, np.float32), "a/b:c": np.arange(2)} for i in range(6)]
+    kept = Kept(in_memory=200)
+    for batch in data:
+        kept.append(batch)
+    folder = kept._folder
+    assert len(list(folder.iterdir())) == 4
+    assert (len(kept), kept.samples, count(kept[3:])) == (6, 12, 6)
+    for _ in range(2):
+        for batch, there in zip(data, kept, strict=True):
+            assert list(there) == list(batch)
+            np.testing.assert_array_equal(there["x"], batch["x"])
+    part = kept[4:][1:]
+    del kept
+    gc.collect()
+    assert part[0]["x"][0, 0] == 5
+    del part
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_gathered_samples_beyond_what_memory_may_hold_are_the_same():
+    seen, unseen = gather(mlp(), Context(calibration=batches(mlp(), [32] * 5)), 128, in_memory=5000)
+    assert len(list(seen._owner._folder.iterdir())) == 4
+    assert (count(seen), count(unseen)) == (128, 32)
+    together = np.concatenate([batch["x"] for batch in (*seen, *unseen)])
+    np.testing.assert_array_equal(together, np.concatenate([b["x"] for b in batches(mlp(), [32] * 5)]))
+
+
+def test_the_sample_that_holds_no_number_is_counted_over_all_batches():
+    data = batches(mlp(), [40, 40])
+    data[1]["x"][35, 2] = np.inf
+    with pytest.raises(DataError, match=r"holds inf in 'x' at \[35, 2\], sample 76\. Clean"):
+        gather(mlp(), Context(calibration=data), 256)
+
+
+def test_too_few_samples_are_told_with_the_risk():
+    assert too_few(32) == ""
+    assert too_few(9).startswith("calibrated with 9 samples: an input in 10 will leave the range")
+    assert "with 1 sample: an input in 2" in too_few(1)
+
+
+@pytest.mark.parametrize("samples", [1, 4, 19])
+def test_the_risk_is_that_of_one_more_draw(samples):
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((40_000, samples + 1))
+    beyond = (draws[:, -1] > draws[:, :-1].max(axis=1)).mean()
+    deviation = np.sqrt(1 / (samples + 1) * (1 - 1 / (samples + 1)) / len(draws))
+    assert abs(beyond - 1 / (samples + 1)) < 4 * deviation
