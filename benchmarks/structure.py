@@ -93,11 +93,11 @@ def scores(task: Task, float_: Model, made: Model) -> dict[str, Any]:
         "flips": 1 - alike.value,
         "flips_low": 1 - alike.high,
         "flips_high": 1 - alike.low,
-        **_bits(task, one, other),
+        **bits(task, one, other),
     }
 
 
-def _bits(task: Task, before: Runner, after: Runner) -> dict[str, float]:
+def bits(task: Task, before: Runner, after: Runner) -> dict[str, float]:
     """Mean surprise at the true class in bits and its relative rise, paired by rows; {} where there are no classes."""
     rows: list[list[float]] = []
     for inputs, target in task.test:  # type: ignore[attr-defined]
