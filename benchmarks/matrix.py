@@ -15,6 +15,7 @@ import argparse
 import functools
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +53,9 @@ COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
 TRAINED = COLUMNS[1:]
 QUARTER = 0.27  # of the parameters, at most, for a student "of a quarter"
 KEPT = Path(__file__).parents[1] / ".matrix"  # the models of the cells, so that they can be timed again
-SHARE, SHORT = 0.3, 0.1  # of the steps the model was trained with: what a pass may use to recover or to teach
-LONG = 3e12  # multiply-adds of a training in forward passes: beyond it the short share, else the matrix takes a day
+# Share of the steps the model was trained with, which a pass may use to recover or to teach; and up to how many
+# multiply-adds of that training, in forward passes: without the smaller shares the matrix would take a day.
+SHARES = ((0.3, 3e12), (0.1, 3e13), (0.04, math.inf))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,7 @@ def training_steps(subject: Subject) -> int:
 def share(entry: Entry) -> float:
     """The share of a model's own training that a pass may use."""
     cost = steps_of_training(entry.name) * entry.training.batch_size * entry.macs
-    return SHARE if cost <= LONG else SHORT
+    return next(share for share, most in SHARES if cost <= most)
 
 
 @functools.cache
