@@ -86,7 +86,7 @@ ABLATED: Mapping[str, tuple[float, float, int]] = {
     "gru-fsdd": (0.5, 0.4, 300),
     "transformer-char": (0.25, 0.6, 150),
 }
-IMPORTANCES = ("l2", "taylor", "activation", "random")
+IMPORTANCES = ("l2", "taylor", "random")
 
 
 def ablations() -> Iterator[Case]:
