@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -41,7 +41,7 @@ class Calibrated:
 
 def look(
     model: Model,
-    batches: Sequence[Arrays],
+    batches: Iterable[Arrays],
     *,
     skip: Sequence[str] = (),
     everything: bool = False,
@@ -53,7 +53,7 @@ def look(
 
     Args:
         model: ONNX.
-        batches: to calibrate with.
+        batches: to calibrate with; re-iterable where the model has several forms.
         skip: patterns of layers that stay in float.
         everything: look at all tensors.
         counted: whether to count values; without, only the method "minmax" has a range.

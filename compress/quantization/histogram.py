@@ -18,7 +18,9 @@ Array = np.ndarray[Any, Any]
 BINS = 2048  # on each side of zero; between half of them and all are in use
 _BITS = BINS.bit_length() - 1
 _LEAST = -126  # no bin is narrower than two to this: its inverse must be a number of float32
-_BLOCK = 16384  # values that are looked at together, so that all work on them stays in the processor's cache
+_BLOCK = 65536  # values that are looked at together, so that all work on them stays in the processor's cache
+# neighbours are counted apart: a processor waits where it adds to the same number twice in a row, as ReLU's zeros would
+_SHIFTS = (np.arange(_BLOCK) % 2 * (2 * BINS - 1) + BINS - 1).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,14 @@ class Histogram:
         counts = self.counts
         kind = np.float64 if values.dtype == np.float64 else np.float32
         scale = kind(2.0**-self._exponent)
-        real, names = np.empty(_BLOCK, kind), np.empty(_BLOCK, np.int32)
+        length = min(_BLOCK, values.size)
+        real, names = np.empty(length, kind), np.empty(length, np.int32)
         for start in range(0, values.size, _BLOCK):
             block = values[start : start + _BLOCK]
             part, place = real[: block.size], names[: block.size]
             np.multiply(block, scale, out=part)  # by a power of two, so exact
             np.copyto(place, part, casting="unsafe")  # towards zero
-            place += BINS - 1
-            counts += np.bincount(place, minlength=2 * BINS - 1)
+            place += _SHIFTS[: block.size]
+            even, odd = np.bincount(place, minlength=2 * len(counts)).reshape(2, -1)
+            counts += even
+            counts += odd
