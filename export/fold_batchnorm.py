@@ -24,8 +24,7 @@ def fold_batch_norms(network: ir.Model) -> int:
     for norm in [n for n in network.graph.all_nodes() if n.op_type == "BatchNormalization"]:
         layer = norm.inputs[0].producer() if norm.graph is not None and norm.inputs[0] is not None else None
         pairs = _pairs(layer) if layer is not None and layer.op_type in _LAYERS else None
-        if pairs:
-            _fold(pairs)
+        if pairs and _fold(pairs):
             folded += len(pairs)
     return folded
 
@@ -77,21 +76,27 @@ def _parameters(norm: ir.Node) -> list[_Array]:
     return [*arrays, np.asarray(_number(norm, "epsilon", 1e-5), np.float64)]
 
 
-def _fold(pairs: list[tuple[ir.Node, ir.Node]]) -> None:
+def _fold(pairs: list[tuple[ir.Node, ir.Node]]) -> bool:
+    """Fold them, in place; where a weight would leave the numbers of its type they stay, and the answer is no."""
     layer, norm = pairs[0]
     weight_value = layer.inputs[1]
     assert weight_value is not None and layer.graph is not None
     weight = _constant(weight_value)
     assert weight is not None
     gamma, beta, mean, variance, epsilon = _parameters(norm)
-    scale = gamma / np.sqrt(variance + epsilon)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = gamma / np.sqrt(variance + epsilon)
     bias_value = layer.inputs[2] if len(layer.inputs) > 2 else None
     bias = np.asarray(_constant(bias_value), np.float64) if bias_value is not None else np.zeros_like(mean)
     if layer.op_type == "Gemm":
         bias = bias * _number(layer, "beta", 1.0)
-    folded = _scaled(layer, weight.astype(np.float64), scale).astype(weight.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        folded = _scaled(layer, weight.astype(np.float64), scale).astype(weight.dtype)
+        shift = ((bias - mean) * scale + beta).astype(weight.dtype)
+    if not (np.isfinite(folded).all() and np.isfinite(shift).all()):
+        return False
     weight_value.const_value = ir.tensor(folded, name=weight_value.name)
-    new_bias = _register_bias(layer, ((bias - mean) * scale + beta).astype(weight.dtype), {p[0] for p in pairs})
+    new_bias = _register_bias(layer, shift, {p[0] for p in pairs})
     for user, after in pairs:
         user.resize_inputs(3)
         user.replace_input_with(2, new_bias)
@@ -102,6 +107,7 @@ def _fold(pairs: list[tuple[ir.Node, ir.Node]]) -> None:
         after.graph.remove(after, safe=True)
         if given is not None:  # the graph's output keeps its name
             user.outputs[0].name = given
+    return True
 
 
 def _register_bias(layer: ir.Node, bias: _Array, users: set[ir.Node]) -> ir.Value:

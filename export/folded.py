@@ -7,6 +7,7 @@ else, the next one leaves more as it was.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +16,12 @@ import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveInitializersFromInputsPass
 
 from export.known_shapes import inferred_shapes
-from export.onnx_file import to_bytes
+from export.onnx_file import LARGEST_BYTES, weight_bytes
 from export.parity import verify
 from export.prepare import name_nodes, prepare, strip
+from export.session import runner_for
 from export.trials import batches_for
-from models.errors import CompressError, VerificationError
+from models.errors import CompressError, ModelFileError, VerificationError
 from models.records import Arrays, Model
 
 
@@ -59,7 +61,7 @@ def folded(model: Model, batches: Sequence[Arrays] = (), *, reference: Model | N
         DataError: it does not run on the data, or on any example.
         VerificationError: not even the graph as it came, with names alone, agrees.
     """
-    to_bytes(model)  # says now what is too large
+    _check(model)
     shown = list(batches_for(model, given=batches))
     refused: list[str] = []
     for left, way in _WAYS:
@@ -73,6 +75,26 @@ def folded(model: Model, batches: Sequence[Arrays] = (), *, reference: Model | N
             continue
         return Prepared(made, f"{left} ({refused[-1]})" if left else "")
     raise AssertionError
+
+
+def _check(model: Model) -> None:
+    """Refuse what cannot be run here, before anything long is done."""
+    size = weight_bytes(model)
+    if size > LARGEST_BYTES:
+        raise ModelFileError(
+            f"model {model.name!r} holds {size / 2**30:.1f} GB of weights; to fold, calibrate and check it, it is run "
+            "in one piece, and ONNX has pieces up to 2 GB. Nothing was written; cut the network in two, or export "
+            "fewer weights."
+        )
+    try:
+        runner_for(model)
+    except CompressError as error:
+        if unknown := re.search(r"(\S+?)\(-?\d+\) is not a registered function/op", str(error)):
+            raise CompressError(
+                f"model {model.name!r} has an operator that ONNX Runtime does not know, {unknown[1]!r}. It cannot be "
+                "run here, and what cannot be checked is not written. Export the network without it."
+            ) from error
+        raise
 
 
 def _made(model: Model, way: Callable[[ir.Model], None]) -> Model:

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from export.external_data import check_external, tensors_of
 from export.files import whole
 from export.metadata import PREFIX, read_metadata, write_metadata
 from export.onnx_repair import repair
@@ -19,8 +20,9 @@ from export.signature import signature
 from models.errors import ModelFileError
 from models.records import Form, Model
 
-_LARGEST_BYTES = 2**31 - 2**20  # protobuf's limit for one message, less what the graph itself takes
+LARGEST_BYTES = 2**31 - 2**20  # protobuf's limit for one message, less what the graph itself takes
 _OLDEST_OPSET = 9
+_NEWEST_IR = 13  # that ONNX Runtime takes; what is newer only says more about a file than its operators need
 
 
 def read(path: str | Path) -> Model:
@@ -70,7 +72,7 @@ def to_bytes(model: Model) -> bytes:
     Raises:
         ModelFileError: above 2 GB, where ONNX has no single file.
     """
-    if weight_bytes(model) > _LARGEST_BYTES:
+    if weight_bytes(model) > LARGEST_BYTES:
         raise ModelFileError(
             f"model {model.name!r} is larger than 2 GB and cannot be held in one piece. Write it to a file."
         )
@@ -89,7 +91,7 @@ def weight_bytes(model: Model) -> int:
 
 
 def _write_one(model: Model, path: Path, forms: dict[str, str], kept: tuple[str | Path, ...]) -> None:
-    if weight_bytes(model) <= _LARGEST_BYTES:
+    if weight_bytes(model) <= LARGEST_BYTES:
         with whole(path, not_the_same_as=kept) as part:
             part.write_bytes(_proto(model, forms).SerializeToString(deterministic=True))
         return
@@ -97,7 +99,7 @@ def _write_one(model: Model, path: Path, forms: dict[str, str], kept: tuple[str 
     with whole(data, not_the_same_as=kept) as data_part, whole(path, not_the_same_as=kept) as part:
         network = ir.external_data.unload_from_model(_described(model, forms), data_part.parent, data_part.name)
         proto = ir.to_proto(network)
-        for tensor in _tensors(proto):
+        for tensor in tensors_of(proto):
             for entry in tensor.external_data:
                 if entry.key == "location":
                     entry.value = data.name
@@ -130,7 +132,7 @@ def _network(path: Path) -> ir.Model:
         raise ModelFileError(f"{str(path)!r} is a folder; name the .onnx file in it.")
     try:
         size = path.stat().st_size
-        if size == 0 or size > _LARGEST_BYTES:
+        if size == 0 or size > LARGEST_BYTES:
             what = "is above 2 GB in one piece, which no ONNX file can be" if size else "is empty"
             raise ModelFileError(f"{str(path)!r} {what}. Export or copy it again.")
         data = path.read_bytes()
@@ -139,18 +141,14 @@ def _network(path: Path) -> ir.Model:
     except OSError as error:
         raise ModelFileError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     proto = _parsed(data, path)
+    check_external(proto, path)
     _check(proto, path)
     try:
         network = ir.from_proto(proto)
         ir.external_data.set_base_dir(network.graph, path.parent)
-        if sum(t.nbytes for t in _external(network)) <= _LARGEST_BYTES:
+        if sum(t.nbytes for t in _external(network)) <= LARGEST_BYTES:
             network = ir.external_data.load_to_model(network)
         repair(network)
-    except FileNotFoundError as error:
-        missing = Path(error.filename or "").name
-        raise ModelFileError(
-            f"{str(path)!r} keeps its weights in {missing!r}, which does not lie beside it. Copy both files together."
-        ) from None
     except Exception as error:
         raise ModelFileError(f"{str(path)!r} is broken: {_first_line(error)}.") from error
     return network
@@ -176,13 +174,21 @@ def _parsed(data: bytes, path: Path) -> onnx.ModelProto:
             f"{str(path)!r} is written in opset {opset}, and {_OLDEST_OPSET} is the oldest read here. "
             "Export it again, or convert it with onnx.version_converter."
         )
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and opset > newest:
+        raise ModelFileError(
+            f"{str(path)!r} is written in opset {opset}, and {newest} is the newest known here. "
+            "Export it in an older opset, or update: pip install -U onnx onnxruntime"
+        )
+    if proto.ir_version > _NEWEST_IR:
+        proto.ir_version = min(_NEWEST_IR, onnx.helper.find_min_ir_version_for(proto.opset_import, True))
     return proto
 
 
 def _check(proto: onnx.ModelProto, path: Path) -> None:
     """ONNX's own checker; where it refuses, ONNX Runtime has the last word, for it reads more than the checker."""
     try:
-        if any(tensor.external_data for tensor in _tensors(proto)):
+        if any(tensor.external_data for tensor in tensors_of(proto)):
             onnx.checker.check_model(str(path))
         else:
             onnx.checker.check_model(proto)
@@ -202,22 +208,6 @@ def _runs(path: Path) -> bool:
     except Exception:
         return False
     return True
-
-
-def _tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
-    found: list[onnx.TensorProto] = []
-
-    def visit(graph: onnx.GraphProto) -> None:
-        found.extend(graph.initializer)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    found.append(attribute.t)
-                for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                    visit(inner)
-
-    visit(proto.graph)
-    return found
 
 
 def _external(network: ir.Model) -> list[ir.ExternalTensor]:

@@ -1,7 +1,7 @@
 """What other tools write and a runtime or library stumbles over, set right without a change in what is computed.
 
-Nodes out of order, two nodes of one name, a dimension of 0 or -1 for "free": each is against ONNX's rules, and each is
-in files that people have. Imports no torch.
+Nodes out of order, two nodes of one name, a dimension of 0 or -1 for "free", shapes of inner values from before a
+script made the batch free: each is against ONNX's rules, and each is in files that people have. Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ def repair(network: ir.Model) -> None:
     if not _is_sorted(network.graph):
         network.graph.sort()
     _tell_nodes_apart(network)
+    for graph in network.graphs():
+        for value in (value for node in graph for value in node.outputs):
+            if not value.is_graph_output():
+                value.shape = None  # the runtime infers it; where the file says another, it believes the file
     for value in (*network.graph.inputs, *network.graph.outputs):
         if value.shape is not None and any(isinstance(d, int) and d <= 0 for d in value.shape):
             value.shape = ir.Shape([None if isinstance(d, int) and d <= 0 else d for d in value.shape])

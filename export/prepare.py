@@ -84,6 +84,10 @@ def _passed_through(network: ir.Model) -> Iterator[None]:
 def _fold_constants(network: ir.Model) -> None:
     limit = 1 << 62  # of any size: `should_fold` decides
     optimizer.fold_constants_ir(network, should_fold=should_fold, input_size_limit=limit, output_size_limit=limit)
+    if opset_of(network) < 18:  # it makes a Split of a sequence, and writes it as opset 18 has it
+        for node in network.graph.all_nodes():
+            if node.op_type == "Split" and node.domain in ("", "ai.onnx"):
+                node.attributes.pop("num_outputs", None)
 
 
 def strip(network: ir.Model) -> None:

@@ -28,26 +28,34 @@ class Weight:
     channel_axes: tuple[int, ...]
 
 
-def weights_of(node: ir.Node) -> tuple[Weight, ...]:
-    """The constant float32 weights of a layer, without its bias; () for a node that is no layer or has none."""
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+
+
+def weights_of(node: ir.Node, kinds: Sequence[ir.DataType] = FLOATS[:1]) -> tuple[Weight, ...]:
+    """The constant weights of a layer, without its bias; () for a node that is no layer or has none.
+
+    Args:
+        node: of any operator.
+        kinds: of numbers; float32 alone is what integer kernels take the place of.
+    """
     if node.domain not in ("", "ai.onnx"):
         return ()
     found = []
     for position, axes in _places(node):
         value = node.inputs[position] if position < len(node.inputs) else None
-        if value is not None and is_weight(value) and max(axes, default=0) < len(value.shape or ()):
+        if value is not None and is_weight(value, kinds) and max(axes, default=0) < len(value.shape or ()):
             found.append(Weight(value, position, axes))
     return tuple(found)
 
 
-def is_weight(value: ir.Value) -> bool:
-    """Whether it is a float32 constant that nobody can replace from outside."""
+def is_weight(value: ir.Value, kinds: Sequence[ir.DataType] = FLOATS[:1]) -> bool:
+    """Whether it is a constant of these kinds, float32 alone if not said, that nobody can replace from outside."""
     constant = value.const_value
     return (
         constant is not None
         and value.is_initializer()
         and not value.is_graph_input()
-        and constant.dtype == ir.DataType.FLOAT
+        and constant.dtype in kinds
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
+from compress.quantization.heads import MIXED, mixed_heads
 from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
 
 # integer kernels that give a range of their own
@@ -83,9 +84,11 @@ def place(
         floats: names of layers that stay in float, each with the reason.
     """
     placement = Placement()
-    main = set(network.graph)
+    main, heads = set(network.graph), mixed_heads(network.graph)
     for node in everywhere(network):
         reason = _refusal(node, node in main, skip, floats)
+        if reason is None and node in heads:
+            reason = MIXED
         if reason is None:
             placement.layers[node] = weights_of(node)[0]
         elif reason:

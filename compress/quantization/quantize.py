@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import onnx_ir as ir
+
 from compress.base import Context, NetworkForm, Note, Outcome
 from compress.quantization.auto import decide, integer_nodes
 from compress.quantization.calibrated import Calibrated, look
 from compress.quantization.calibration_data import count, gather, too_few
 from compress.quantization.candidates import Candidate, Maker, raised
 from compress.quantization.layer_rows import layer_rows
+from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
 from export.device import Device, find_device
@@ -176,4 +179,7 @@ def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:
     kinds = {node.op_type for node in made.model.network.graph.all_nodes()}  # type: ignore[union-attr, operator]
     if any(kind.startswith(("QuantizeLinear", "DynamicQuantize", "QLinear")) for kind in kinds):
         return (Note("", "the network is quantized already"),)
+    others = {weight.value.dtype for node in everywhere(made.model.onnx) for weight in weights_of(node, FLOATS)}
+    if wide := sorted(str(kind) for kind in others - {ir.DataType.FLOAT}):
+        return (Note("", f"its weights are {', '.join(wide)}, and this takes FLOAT: --mode weights takes them too"),)
     return (Note("", "the network has no layer with constant float32 weights"),)

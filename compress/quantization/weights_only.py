@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import array, everywhere, is_skipped, weights_of
+from compress.quantization.onnx_weights import FLOATS, array, everywhere, is_skipped, weights_of
 
 Array = np.ndarray[Any, Any]
 
@@ -36,13 +36,13 @@ def write_weights(
     for node in everywhere(network):
         kept = [
             weight
-            for weight in weights_of(node)
+            for weight in weights_of(node, FLOATS)
             if (reason := _refusal(node, weight.value, weight.channel_axes, skip)) is None
         ]
         for weight in kept:
             places.setdefault(weight.value, weight.channel_axes)
             layers.setdefault(weight.value, []).append(node)
-        if weights_of(node) and not kept:
+        if weights_of(node, FLOATS) and not kept:
             refused.append(Note(node.name or "", reason or ""))
     edits = editors(network)
     for value, axes in places.items():
@@ -59,7 +59,7 @@ def _refusal(node: ir.Node, value: ir.Value, axes: tuple[int, ...], skip: Sequen
     if not np.isfinite(numbers).all():
         return "its weights hold NaN or infinity"
     channels = int(np.prod([numbers.shape[axis] for axis in axes]))
-    if numbers.size * 3 <= channels * 4 + _NODES_BYTES + _NAMES * len(value.name or ""):
+    if numbers.nbytes - numbers.size <= channels * numbers.itemsize + _NODES_BYTES + _NAMES * len(value.name or ""):
         return f"{numbers.nbytes} bytes of weights: scales and nodes would take more than 8 bits save"
     return None
 
@@ -70,7 +70,8 @@ def _store(edit: Editor, value: ir.Value, axes: tuple[int, ...]) -> None:
     name = value.name or "weight"
     first = next(iter(edit.graph))
     stored = edit.constant(f"{name}_q", grid.quantize(numbers))
-    scale = edit.constant(f"{name}_scale", grid.scale)
-    wide = edit.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)}, output=f"{name}_wide", before=first)
+    scale = edit.constant(f"{name}_scale", grid.scale.astype(numbers.dtype))
+    kind = {"to": int(ir.DataType.from_numpy(numbers.dtype))}
+    wide = edit.node("Cast", [stored], kind, output=f"{name}_wide", before=first)
     real = edit.node("Mul", [wide, scale], output=f"{name}_dq", before=first)
     ir.convenience.replace_all_uses_with(value, real, replace_graph_outputs=False)

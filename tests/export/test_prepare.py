@@ -139,3 +139,16 @@ def test_equal_weights_of_two_layers_stay_two_and_equal_shapes_become_one():
     graph = fold(Model(network(nodes, ["N", 4], ["N", 4], arrays), *specs)).network.graph
     assert {"a.weight", "b.weight"} <= set(graph.initializers)
     assert len(graph.initializers) <= 3
+
+
+def test_a_batch_norm_whose_factor_leaves_the_type_stays():
+    arrays = {"w": floats(3, 2, 1) * 60, **norm_of(3)}
+    arrays["gamma"], arrays["variance"] = np.full(3, 2e3, np.float32), np.full(3, 1e-6, np.float32)
+    arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["v"]),
+        helper.make_node("BatchNormalization", ["v", *NORM], ["y"]),
+    ]
+    made = network(nodes, [1, 2, 5], [1, 3, 5], arrays)
+    assert fold_batch_norms(made) == 0
+    assert [node.op_type for node in made.graph] == ["Conv", "BatchNormalization"]

@@ -8,9 +8,9 @@ import pytest
 
 from compress.base import Context
 from compress.quantization.quantize import Quantize
+from export.folded import fold
 from export.onnx_file import to_bytes
 from export.parity import sqnr_db
-from export.folded import fold
 from export.session import onnx_runner, optimized_graph
 from models.records import Form, InputSpec, example, sizes_of
 from tests.compress.onnx_nets import Net, attention, conv_net, mlp, recurrent, stream

@@ -1,0 +1,109 @@
+"""Every row of the table is prepared and still does what it did, under the names it had."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import compress  # noqa: F401
+from cli import status
+from export.folded import folded
+from export.onnx_file import read, to_bytes
+from export.parity import parity
+from export.session import onnx_runner
+from models.records import Model, OutputSpec, example, sizes_of
+from tests.export.old_graphs import TABLE, floats, ints, net
+
+WEIGHTS = {"w": floats("w", 6, 32), "m": floats("m", 32, 4)}
+BETWEEN = ("float[N,6] x", "float[N,4] y")
+
+
+def opened(folder, model: onnx.ModelProto) -> Model:
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return read(path)
+
+
+@pytest.fixture(params=list(TABLE))
+def model(request, tmp_path) -> Model:
+    return opened(tmp_path, TABLE[request.param]())
+
+
+def test_what_is_prepared_agrees_with_what_came(model):
+    made = folded(model)
+    assert made.left == "", "the thorough way agrees"
+    assert [s.name for s in made.model.inputs] == [s.name for s in model.inputs]
+    graph = made.model.onnx.graph
+    assert [value.name for value in graph.outputs] == [spec.name for spec in model.outputs]
+    names = [node.name for node in graph]
+    assert all(names) and len(set(names)) == len(names)
+    assert not {"Identity", "Constant", "Dropout"} & {n.op_type for n in graph if not n.outputs[0].is_graph_output()}
+    assert not any(value.is_graph_input() for value in graph.initializers.values())
+
+
+def kinds(model: Model) -> list[str]:
+    return [node.op_type for node in model.onnx.graph]
+
+
+def prepared(folder, name: str) -> Model:
+    return folded(opened(folder, TABLE[name]())).model
+
+
+def test_batch_norms_are_folded_where_nothing_else_reads_before_them(tmp_path):
+    assert "BatchNormalization" not in kinds(prepared(tmp_path, "listed_initializers"))
+    assert "BatchNormalization" not in kinds(prepared(tmp_path, "face_detector_of_opset_nine"))
+    for kept in ("norm_with_several_readers", "weight_used_twice"):
+        assert "BatchNormalization" in kinds(prepared(tmp_path, kept)), kept
+
+
+def test_chains_in_front_of_weights_are_computed_once(tmp_path):
+    made = prepared(tmp_path, "weights_behind_chains")
+    assert kinds(made) == ["Conv", "Relu", "Conv", "GlobalAveragePool", "Reshape", "MatMul", "Add"]
+    assert all(value.is_initializer() for node in made.onnx.graph for value in node.inputs[1:])
+
+
+def test_shapes_that_follow_from_fixed_inputs_are_constants(tmp_path):
+    assert not {"Shape", "Gather", "Unsqueeze"} & set(kinds(prepared(tmp_path, "face_detector_of_opset_nine")))
+
+
+def test_stale_shapes_inside_are_not_believed(tmp_path):
+    made = net("a = MatMul (x, w)  s = Shape (a)  b = Relu (a)  y = MatMul (b, m)", BETWEEN[0], BETWEEN[1], **WEIGHTS)
+    made.graph.output.append(onnx.helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [2]))
+    made.graph.value_info.append(onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [1, 32]))
+    model = opened(tmp_path, made)
+    batch = example(model.inputs, {"N": 3})
+    assert [list(onnx_runner(m)(batch)["s"]) for m in (model, folded(model).model)] == [[3, 32]] * 2
+
+
+def test_an_ir_version_from_later_is_read_and_an_opset_from_later_is_named(tmp_path, capsys):
+    body = "a = MatMul (x, w)  b = Relu (a)  y = MatMul (b, m)"
+    assert opened(tmp_path, net(body, *BETWEEN, ir_version=99, **WEIGHTS)).onnx.ir_version <= 13
+    (tmp_path / "new.onnx").write_bytes(net(body, *BETWEEN, opset=99, **WEIGHTS).SerializeToString())
+    assert status(["info", str(tmp_path / "new.onnx")]) == 1
+    assert "opset 99" in capsys.readouterr().err
+
+
+def test_data_come_before_examples_and_rows_are_kept_apart(tmp_path):
+    made = opened(tmp_path, TABLE["lstm_inside_if"]())
+    batch = {**example(made.inputs, {**sizes_of(made), "N": 5}), "sr": np.asarray(16000)}
+    good = folded(made, [batch]).model
+    result = parity(onnx_runner(made), onnx_runner(good), [batch])
+    assert result.sqnr_db > 100
+
+
+def test_rows_of_one_name_and_nodes_out_of_order_are_set_right(tmp_path):
+    names = [node.name for node in opened(tmp_path, TABLE["odd_names"]()).onnx.graph if node.name]
+    assert names == ["same", "same_1"]
+    assert kinds(opened(tmp_path, TABLE["unsorted_graph"]())) == ["MatMul", "Relu", "MatMul"]
+    free = opened(tmp_path, TABLE["nameless_dimensions"]())
+    assert all(isinstance(spec.dims[0], str) for spec in (*free.inputs, *free.outputs))
+    assert all(isinstance(value.shape[0], ir.SymbolicDim) for value in free.onnx.graph.inputs)
+    assert isinstance(free.outputs[0], OutputSpec) and to_bytes(free)
+
+
+def test_constants_of_files_are_found_in_bodies_too(tmp_path):
+    from export.external_data import tensors_of
+
+    names = {tensor.name for tensor in tensors_of(TABLE["lstm_inside_if"]())}
+    assert {"qlw", "pw"} <= names
+    assert ints(1, 2).dtype == np.int64
