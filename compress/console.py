@@ -35,6 +35,7 @@ class Console:
     _bars: Bars | None = None
     _tasks: dict[str, TaskID] = field(default_factory=dict)
     _last: float = 0.0
+    _begun: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", texts: int = 1) -> None:
         """A table for people: the first `texts` columns are words, the others numbers, set to the right."""
@@ -85,9 +86,11 @@ class Console:
     def _line(self, what: str, done: int, total: int, detail: str) -> None:
         now = time.monotonic()
         self._last = self._last or now  # a short work says nothing
+        since, before = self._begun.setdefault(what, (now, done))
         if now - self._last >= _PLAIN_SECONDS:
             self._last = now
-            print(f"{what}: {done}/{total}{f', {detail}' if detail else ''}", file=sys.stderr)
+            left = f", {time_left(now - since, done - before, total - done)} left" if done > before else ""
+            print(f"{what}: {done}/{total}{f', {detail}' if detail else ''}{left}", file=sys.stderr)
 
     def close(self) -> None:
         """Take the bars off the terminal."""
@@ -135,6 +138,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def time_left(seconds: float, done: int, left: int) -> str:
+    """How long the rest takes, at the pace so far.
+
+    >>> time_left(10.0, 20, 60), time_left(60.0, 1, 9)
+    ('30 s', '9 min')
+    """
+    ahead = seconds / done * left
+    return f"{ahead:.0f} s" if ahead < 120 else f"{ahead / 60:.0f} min"
 
 
 def say_error(text: str, *, notes: Sequence[str] = ()) -> None:
