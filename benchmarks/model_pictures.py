@@ -27,6 +27,7 @@ PICTURES: dict[str, str] = {
     "cnn-fsdd": "pictures_convolution:spoken_digits",
     "dscnn-fsdd": "pictures_convolution:spoken_digits",
     "resnet8": "pictures_convolution:photographs",
+    "resnet20": "pictures_convolution:block_responses",
     "vgg-small": "pictures_convolution:feature_maps",
     "transformer-char": "pictures_attention:reading_back",
     "autoencoder": "pictures_digits:anomalies",

@@ -45,6 +45,7 @@ ZOO: dict[str, tuple[str, str]] = {
     "lstm-adding": ("lstm_adding", "Adds two marked numbers of 200; its cell remembers."),
     "lstm-peephole": ("lstm_peephole", "Adds two marked numbers of 200; its gates see what the cell remembers."),
     "resnet8": ("resnet8", "Names the thing on a small photograph; residual, MLPerf Tiny's own."),
+    "resnet20": ("resnet20", "Names the thing on a small photograph; residual, nine blocks deep."),
     "vgg-small": ("vgg_small", "Names the thing on a small photograph; plain convolutions, one after another."),
     "lm-char": ("lm_char", "Predicts the next character of Shakespeare; an LSTM, on a whole text or step by step."),
     "lm-word": (

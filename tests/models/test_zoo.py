@@ -34,6 +34,7 @@ REQUIRED = {
     "lstm-adding": 0.01,
     "lstm-peephole": 0.01,
     "resnet8": 0.82,
+    "resnet20": 0.84,  # ours: the issue states none
     "vgg-small": 0.844,  # 2 points above resnet8
     "seq2seq": 19.0,  # ours: the issue asks for a stated BLEU
     "seq2seq-attention": 22.2,  # 3 above it
