@@ -56,6 +56,12 @@ def drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
+def is_known(node: fx.Node) -> bool:
+    """Whether an operation can be written down as it is, or falls away."""
+    ours = isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "compress"
+    return ours or _same(node) is not None or name_of(_plain(node)[0]) is not None
+
+
 class Emitter:
     """One program becomes one graph.
 
@@ -237,6 +243,7 @@ def _unknown(node: fx.Node) -> LiftError:
     reason = (
         "which draws random numbers; give them as an input, or leave them out in eval mode"
         if short.startswith(_RANDOM)
-        else "which is not among those that passes know"
+        else "which is not among those that passes know. Write it with plain operations (products, sums, reshapes, "
+        "lookups), or do that part before or after the network"
     )
     return LiftError(f"lift: {where} uses the operation '{short}', {reason}.", layer=layer, operation=short)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from export.callee import Callee, watched
+from export.decompose import in_known_operations
 from export.emit import Emitter, without_checks
 from export.layers import put
 from export.letters import letters_of, not_free, variations
@@ -117,8 +118,9 @@ def _reference(callee: Callee, sizes: Mapping[str, int]) -> _Runs:
 
 def _rebuilt(module: nn.Module, callees: Mapping[str, Callee], sizes: Mapping[str, int]) -> Lifted:
     programs = {name: _traced(callee, sizes) for name, callee in callees.items()}
-    for program in programs.values():
+    for name, program in programs.items():
         without_checks(program)
+        programs[name] = in_known_operations(program)
     placement = Placement(module)
     placement.place(list(programs.values()))
     network = Lifted()

@@ -72,7 +72,7 @@ def sources(program: ExportedProgram, module: nn.Module) -> dict[fx.Node, Source
                 f"lift: the network uses an object that is no tensor, '{spec.target}'.", operation=str(spec.kind)
             )
         path = str(spec.target).removeprefix("module.")
-        found[node] = Source(_tensor(program, module, str(spec.target), path), path)
+        found[node] = _source(program, module, str(spec.target), path)
     for node in program.graph.nodes:
         if node.op == "call_function" and isinstance(node.args[0] if node.args else None, fx.Node):
             rest = node.args[1:]
@@ -83,13 +83,22 @@ def sources(program: ExportedProgram, module: nn.Module) -> dict[fx.Node, Source
     return found
 
 
-def _tensor(program: ExportedProgram, module: nn.Module, target: str, path: str) -> Tensor:
+def _source(program: ExportedProgram, module: nn.Module, target: str, path: str) -> Source:
     try:
         value = attribute(module, path)
     except AttributeError:
         value = program.constants[target]
+        for name, own in (*module.named_parameters(), *module.named_buffers()):
+            if _same_memory(own, value):  # reached by another way than its name, such as a dict of parameters
+                return Source(own, name)
     assert isinstance(value, Tensor)
-    return value
+    return Source(value, path)
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    places = one.untyped_storage().data_ptr(), other.untyped_storage().data_ptr()
+    layouts = [(t.dtype, t.shape, t.stride(), t.storage_offset()) for t in (one, other)]
+    return one.numel() > 0 and places[0] == places[1] and layouts[0] == layouts[1]
 
 
 def _has_node(value: Any) -> bool:

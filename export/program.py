@@ -141,7 +141,7 @@ def symbolic_lengths() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Meanwhile, what torch.export prints, logs and warns of is kept from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -163,7 +163,7 @@ def traced(callee: Callee, sizes: Mapping[str, int]) -> ExportedProgram:
     dims = [{i: Dim.AUTO for i, d in enumerate(spec.dims) if isinstance(d, str)} for spec in callee.inputs]
     names = {layer: name for name, layer in callee.module.named_modules()}
     try:
-        with watched(callee), leaves(names), _plain_attention(), _quiet(), torch.no_grad():
+        with watched(callee), leaves(names), _plain_attention(), quiet(), torch.no_grad():
             program = torch.export.export(
                 callee, tuple(tensors(callee.inputs, sizes)), dynamic_shapes=(tuple(dims),), strict=False
             )

@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from export.einsum import operands_and_result
 from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Dim, size_of
@@ -105,15 +106,14 @@ def _function(call: Call, values: Values) -> Iterator[tuple[Dim, torch.Tensor]]:
 
 
 def _einsum(call: Call, values: Values) -> Iterator[tuple[Dim, torch.Tensor]]:
-    """Letters that two operands share and the result lacks."""
-    left, arrow, right = str(call["equation"]).replace(" ", "").partition("->")
-    letters = left.split(",")
-    if len(letters) != 2 or not arrow or "..." in left:
-        return
+    """Indices that two operands share and the result lacks."""
     nodes = call["tensors"]
-    for letter in dict.fromkeys(letters[0]):
-        if letter in letters[1] and letter not in right:
-            here, there = (part.index(letter) for part in letters)
+    operands, result = operands_and_result(str(call["equation"]), [values[node].ndim for node in nodes])
+    if len(operands) != 2 or any(len(set(indices)) != len(indices) for indices in operands):
+        return
+    for index in operands[0]:
+        if index in operands[1] and index not in result:
+            here, there = (indices.index(index) for indices in operands)
             yield call.dims(nodes[0])[here], _energy(values[nodes[0]], here, values[nodes[1]], there)
 
 

@@ -11,8 +11,10 @@ from export.recurrent_leaf import TWO_STATES
 from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Dim, Sum, freeze_structure
+from .norm_rules import normalize_channels, normalize_groups, normalize_last
+from .product_rules import affine, convolve
 from .ties import Call, Dims, Given, Rule
-from .unit_rules import affine, convolve, embed, normalize_channels, normalize_groups, normalize_last, slopes, unknown
+from .unit_rules import embed, slopes, unknown
 
 _THREE_GATES = (nn.GRU, nn.GRUCell, ResetFirstGRU)
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")

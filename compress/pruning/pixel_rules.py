@@ -63,6 +63,22 @@ def fold_pixels(call: Call) -> Given:
     return (*dims[:-2], rows, *(call.fixed(n) for n in call.given[-2:]))
 
 
+def windows(call: Call) -> Given:
+    """Windows along `dimension`, what lies in each as a new last dimension."""
+    dims = list(call.dims("self"))
+    place = call.position("dimension", len(dims))
+    call.freeze([dims[place]], "slides over it")
+    dims[place] = call.fixed(call.given[place])
+    return (*dims, call.fixed(call.given[-1]))
+
+
+def sample(call: Call) -> Given:
+    """(N, C, H, W) read at the places (N, H', W', 2): (N, C, H', W'); the same with depth."""
+    dims, grid = call.dims("input"), call.dims("grid")
+    call.freeze((*dims[2:], *grid[1:]), "reads between its positions")
+    return (call.tie(dims[0], grid[0]), dims[1], *(call.fixed(n) for n in call.given[2:]))
+
+
 def _named(names: str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -82,4 +98,6 @@ PIXELS: dict[str, Rule] = {
     "pixel_unshuffle": gather_pixels,
     "im2col": unfold_pixels,
     "col2im": fold_pixels,
+    "unfold": windows,
+    **_named("grid_sampler grid_sampler_2d grid_sampler_3d", sample),
 }

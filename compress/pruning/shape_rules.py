@@ -49,7 +49,10 @@ def concat(call: Call) -> Given:
     """One after another along `dim`, side by side elsewhere."""
     tensors = [call.dims(node) for node in call["tensors"]]
     tensors = [dims for dims in tensors if len(dims) == max(map(len, tensors))]  # torch passes over empty ones
-    place = call.position("dim", len(tensors[0]))
+    return _joined(call, tensors, call.position("dim", len(tensors[0])))
+
+
+def _joined(call: Call, tensors: Sequence[Dims], place: int) -> Dims:
     made = [call.tie_all([dims[i] for dims in tensors]) for i in range(len(tensors[0])) if i != place]
     made.insert(place, Sum(tuple(dims[place] for dims in tensors)))
     return tuple(made)
@@ -205,33 +208,29 @@ def pad(call: Call) -> Given:
     return tuple(dims)
 
 
-def index(call: Call) -> Given:
-    """Positions named by tensors on neighbouring dimensions; the other dimensions pass."""
-    dims, indices = call.dims("self"), call["indices"]
-    named = [i for i, node in enumerate(indices) if node is not None]
-    if named != list(range(named[0], named[-1] + 1)) or call.seen(indices[named[0]]) is None:
-        return unknown(call)
-    call.freeze((dims[i] for i in named), "looks positions up in it")
-    passing = len(dims) - len(named)
-    new = len(call.given) - passing
-    made = [call.fixed(n) for n in call.given[named[0] : named[0] + new]]
-    return (*dims[: named[0]], *made, *dims[named[-1] + 1 :])
-
-
-def pick(call: Call) -> Given:
-    """Whole slices along `dim`, in the order of an index."""
-    dims = call.dims("self")
-    place = call.position("dim", len(dims))
-    call.freeze([dims[place]], "picks indices of it")
-    return (*dims[:place], call.fixed(call.given[place]), *dims[place + 1 :])
-
-
 def shuffle_channels(call: Call) -> Given:
     """Channels as rows, dealt out column by column."""
     dims = call.dims("self")
     rows, inner = call.factor(dims[1], int(call["groups"]))
     call.number("groups", rows)
     return (dims[0], Product((inner, rows)), *dims[2:])
+
+
+def diagonal(call: Call) -> Given:
+    """The positions where two dimensions are equal, as the last dimension."""
+    dims = call.dims("self")
+    over = [call.position(name, len(dims)) for name in ("dim1", "dim2")]
+    call.freeze((dims[i] for i in over), "takes the diagonal of it")
+    return (*(dim for i, dim in enumerate(dims) if i not in over), call.fixed(call.given[-1]))
+
+
+def pile(call: Call) -> Given:
+    """One after another along the first dimension, or the second one (hstack of more than vectors)."""
+    tensors = [call.dims(node) for node in call["tensors"]]
+    place = 1 if call.kind == "hstack" and len(call.given) > 1 else 0
+    if any(len(dims) != len(call.given) for dims in tensors):
+        return unknown(call)
+    return _joined(call, tensors, place)
 
 
 def join_pairs(call: Call) -> Given:
@@ -269,20 +268,20 @@ MOVING: dict[str, Rule] = {
     **_named("view reshape unflatten flatten squeeze unsqueeze ravel", reshape),
     **_named("permute transpose t mT movedim moveaxis swapaxes swapdims numpy_T", move),
     **_named("cat concat concatenate", concat),
+    **_named("hstack vstack", pile),
     "stack": stack,
-    **_named("split split_with_sizes chunk tensor_split", take_apart),
+    "diagonal": diagonal,
+    **_named("split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split", take_apart),
     "unbind": unbind,
     "select": select,
     "select_scatter": put_one,
-    **_named("slice narrow", cut_out),
+    **_named("slice narrow narrow_copy", cut_out),
     "slice_scatter": put_in,
     **_named("expand broadcast_to", expand),
     "expand_as": expand_as,
     **_named("repeat tile", repeat),
     "repeat_interleave": repeat_each,
     **_named("pad constant_pad_nd", pad),
-    **_named("index _unsafe_index", index),
-    "index_select": pick,
     "channel_shuffle": shuffle_channels,
     "view_as_complex": join_pairs,
     "view_as_real": part_pairs,

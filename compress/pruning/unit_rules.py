@@ -6,16 +6,25 @@ normalizations then run over what is left; a maximum or a softmax does not keep 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import fx
 
-from .axes import Axis, Dim, Product, freeze_structure, size_of
-from .edits import Scale
+from .axes import Axis, size_of
 from .ties import Call, Dims, Given, Rule
 
-_ZERO_IS_NOTHING = {"mean", "sum", "nansum", "var", "std", "var_mean", "std_mean", "linalg_vector_norm", "norm"}
+_ZERO_IS_NOTHING = {
+    "mean",
+    "sum",
+    "nansum",
+    "nanmean",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "linalg_vector_norm",
+    "linalg_norm",
+}
+_ZERO_IS_NOTHING |= {"norm"}
 
 
 def unknown(call: Call) -> Given:
@@ -74,121 +83,42 @@ def reduce(call: Call) -> Given:
     return call.results(tuple(d for i, d in enumerate(dims) if i not in gone))
 
 
-def matmul(call: Call) -> Given:
-    """(..., M, K) by (..., K, N), vectors and leading dimensions as torch has them."""
-    return _product(call, call.dims(0), call.dims(1))
-
-
-def _product(call: Call, one: Dims, other: Dims) -> Dims:
-    call.tie(one[-1], other[-2] if len(other) > 1 else other[-1])
-    batch = call.broadcast([one[:-2], other[:-2]])
-    return (*batch, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
-
-
-def addmm(call: Call) -> Given:
-    """A matrix product, and something added to it."""
-    names = ("batch1", "batch2") if call.kind == "baddbmm" else ("mat1", "mat2")
-    return call.broadcast([_product(call, call.dims(names[0]), call.dims(names[1])), call.dims("self")])
-
-
-def einsum(call: Call) -> Given:
-    """Dimensions of one letter are tied."""
-    equation = str(call["equation"]).replace(" ", "")
-    left, _, right = equation.partition("->")
-    operands = left.split(",")
-    if "..." in left or any(len(set(o)) != len(o) for o in operands):
-        return unknown(call)
-    if "->" not in equation:
-        right = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    letters: dict[str, Dim] = {}
-    for operand, node in zip(operands, call["tensors"], strict=True):
-        for letter, dim in zip(operand, call.dims(node), strict=True):
-            if size_of(dim) != 1:
-                letters[letter] = call.tie(letters[letter], dim) if letter in letters else dim
-    return tuple(letters.get(c) or Axis(1) for c in right)
-
-
-def linear(call: Call) -> Given:
-    """(..., in) to (..., out)."""
-    return affine(call, call.dims("input"), call.dims("weight"), call.dims("bias"))
-
-
-def affine(call: Call, x: Dims, weight: Dims, bias: Dims) -> Dims:
-    """A linear layer, whoever holds its weights."""
-    call.tie(weight[1], x[-1])
-    for dim in bias:
-        call.tie(dim, weight[0])
-    call.attribute("in_features", weight[1])
-    call.attribute("out_features", weight[0])
-    return (*x[:-1], weight[0])
-
-
-def convolution(call: Call) -> Given:
-    """A convolution by function, transposed or not, in 1, 2 or 3 dimensions."""
-    transposed = bool(call["transposed"]) or "transpose" in call.kind
+def bags(call: Call) -> Given:
+    """Sums, means or largest of rows of a table, a bag of rows each."""
     weight = call.dims("weight")
-    steps = _each(call["stride"], len(weight) - 2), _each(call["padding"], len(weight) - 2)
-    return convolve(call, call.dims("input"), weight, call.dims("bias"), int(call["groups"]), transposed, steps)
+    call.freeze([weight[0]], "looks rows up in it")
+    _, *more = fixed_results(call) or ()
+    return [(call.fixed(call.given[0][0]), weight[1]), *more]
 
 
-def _each(values: object, count: int) -> tuple[object, ...]:
-    """One value for each of the dimensions that a kernel runs over."""
-    many = tuple(values) if isinstance(values, tuple | list) else (values,)
-    return many * count if len(many) == 1 else many
+def distances(call: Call) -> Given:
+    """(..., M, K) and (..., N, K) to (..., M, N): a unit at zero in both adds nothing to a distance."""
+    one, other = call.dims("x1"), call.dims("x2")
+    call.tie(one[-1], other[-1])
+    return (*call.broadcast([one[:-2], other[:-2]]), one[-2], other[-2])
 
 
-def convolve(
-    call: Call,
-    x: Dims,
-    weight: Dims,
-    bias: Dims,
-    groups: int,
-    transposed: bool,
-    steps: tuple[Sequence[object], Sequence[object]],
-) -> Dims:
-    """A convolution, whoever holds its weights: (N, in, ...) to (N, out, ...).
-
-    Weights are (out, in / groups, ...), or transposed (in, out / groups, ...); both sides fall into groups. `steps` are
-    strides and paddings: where the kernel is one wide and does not skip, positions pass one by one.
-    """
-    place = len(x) - len(weight) + 1
-    spatial: list[Dim] = []
-    for dim, taps, stride, padding, n in zip(x[place + 1 :], weight[2:], *steps, call.given[place + 1 :], strict=True):
-        passes = size_of(taps) == 1 and stride == 1 and padding in (0, "same", "valid") and n == size_of(dim)
-        if not passes:
-            call.freeze([dim], "slides over it")
-        spatial.append(dim if passes else call.fixed(n))
-    for dim in weight[2:]:
-        freeze_structure(dim, "kernel")
-    rows, inner = call.factor(x[place], groups)
-    mine, other = call.factor(weight[0], groups)
-    call.tie(mine, rows)
-    call.tie(other if transposed else weight[1], inner)
-    out = Product((rows, weight[1])) if transposed else weight[0]
-    for dim in bias:
-        call.tie(dim, out)
-    call.attribute("in_channels", x[place])
-    call.attribute("out_channels", out)
-    call.attribute("groups", rows)
-    if call.node.op == "call_function" and groups > 1 and isinstance(call.arguments["groups"], int):
-        call.number("groups", rows)
-    return (*x[:place], out, *spatial)
+def distance(call: Call) -> Given:
+    """The distance along the last dimension."""
+    dims = call.broadcast([call.dims("x1"), call.dims("x2")])
+    return (*dims[:-1], Axis(1)) if call["keepdim"] else dims[:-1]
 
 
-def attention(call: Call) -> Given:
-    """Scaled dot-product attention: (..., L, D), (..., S, D), (..., S, V) to (..., L, V)."""
-    query, key, value, mask = (call.dims(name) for name in ("query", "key", "value", "attn_mask"))
-    if call["enable_gqa"]:
-        call.freeze((query[-3], key[-3], value[-3]), "shares keys among heads")
-        batch = query[:-2]
-    else:
-        batch = call.broadcast([query[:-2], key[:-2], value[:-2]])
-    call.tie(query[-1], key[-1])
-    call.tie(key[-2], value[-2])
-    call.freeze((query[-2], key[-2]), "runs over it")
-    call.broadcast([(*batch, query[-2], key[-2]), mask])
-    call.ties.edits.append(Scale(node=call.node, dim=query[-1]))
-    return (*batch, query[-2], value[-1])
+def norm(call: Call) -> Given:
+    """Of vectors; a norm of matrices is not followed."""
+    over = call["dim"]
+    one = isinstance(over, int) or (isinstance(over, list | tuple) and len(over) == 1)
+    return reduce(call) if one and not isinstance(call["ord"], str) else unknown(call)
+
+
+def difference(call: Call) -> Given:
+    """Each index along `dim` less the one before it."""
+    dims = call.dims("self")
+    place = call.position("dim", len(dims))
+    beside = [call.dims(name) for name in ("prepend", "append") if call.dims(name)]
+    call.freeze([dims[place], *(more[place] for more in beside)], "runs over it")
+    made = call.broadcast([(*d[:place], *d[place + 1 :]) for d in (dims, *beside)])
+    return (*made[:place], call.fixed(call.given[place]), *made[place:])
 
 
 def lookup(call: Call) -> Given:
@@ -201,60 +131,6 @@ def embed(call: Call, indices: Dims, weight: Dims) -> Dims:
     call.freeze([weight[0]], "looks rows up in it")
     call.attribute("embedding_dim", weight[1])
     return (*indices, weight[1])
-
-
-def channel_norm(call: Call) -> Given:
-    """Batch normalization by function."""
-    dims = call.dims("input")
-    names = ("weight", "bias", "running_mean", "running_var")
-    return normalize_channels(call, dims, [call.dims(name) for name in names])
-
-
-def normalize_channels(call: Call, x: Dims, tensors: Sequence[Dims]) -> Dims:
-    """Statistics and scale a channel; channels are dimension 1."""
-    for dims in tensors:
-        for dim in dims:
-            call.tie(dim, x[1])
-    call.attribute("num_features", x[1])
-    return x
-
-
-def layer_norm(call: Call) -> Given:
-    """Layer or root-mean-square normalization by function."""
-    last = normalize_last(
-        call, call.dims("input"), len(call["normalized_shape"]), [call.dims("weight"), call.dims("bias")]
-    )
-    call.sizes("normalized_shape", last)
-    return call.dims("input")
-
-
-def normalize_last(call: Call, x: Dims, count: int, tensors: Sequence[Dims]) -> Dims:
-    """Tie scale and shift to the last dimensions, over which the statistics run; gives these dimensions."""
-    last = x[len(x) - count :]
-    for dims in tensors:
-        for dim, normalized in zip(dims, last, strict=bool(dims)):
-            call.tie(dim, normalized)
-    call.attribute("normalized_shape", last)
-    return last
-
-
-def group_norm(call: Call) -> Given:
-    """Group normalization by function."""
-    tensors = [call.dims("weight"), call.dims("bias")]
-    call.number("num_groups", normalize_groups(call, call.dims("input"), int(call["num_groups"]), tensors))
-    return call.dims("input")
-
-
-def normalize_groups(call: Call, x: Dims, groups: int, tensors: Sequence[Dims]) -> Dim:
-    """Statistics a group of channels; gives the dimension of the groups. Whole groups can go without a trace."""
-    rows, _ = call.factor(x[1], groups)
-    for dims in tensors:
-        for dim in dims:
-            call.tie(dim, x[1])
-    call.freeze(x[2:], "runs over it")
-    call.attribute("num_channels", x[1])
-    call.attribute("num_groups", rows)
-    return rows
 
 
 def gate(call: Call) -> Given:
@@ -314,31 +190,30 @@ def _named(names: str, rule: Rule) -> dict[str, Rule]:
 COMPUTING: dict[str, Rule] = {
     **_named(
         "alias clone contiguous detach dropout alpha_dropout feature_dropout fill hardswish lift_fresh type_as "
-        "log_sigmoid to _to_copy zeros_like ones_like full_like empty_like resolve_conj resolve_neg",
+        "log_sigmoid special_erf special_expit to _to_copy zeros_like ones_like full_like empty_like resolve_conj "
+        "resolve_neg",
         same,
     ),
-    **_named("copy masked_fill subtract multiply divide true_divide floor_divide fmax fmin", pointwise),
+    **_named(
+        "where complex polar copy masked_fill subtract multiply divide true_divide floor_divide fmax fmin", pointwise
+    ),
     **_named(
         "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort "
         "argsort",
         along,
     ),
     **_named(
-        "mean sum nansum var std var_mean std_mean linalg_vector_norm norm amax amin max min all any prod logsumexp "
-        "argmax argmin median",
+        "mean sum nansum nanmean var std var_mean std_mean linalg_vector_norm norm amax amin max min all any prod "
+        "aminmax logsumexp special_logsumexp argmax argmin median",
         reduce,
     ),
-    **_named("matmul mm bmm mv dot", matmul),
-    **_named("addmm baddbmm", addmm),
+    "cdist": distances,
+    "pairwise_distance": distance,
+    "linalg_norm": norm,
+    "diff": difference,
     **_named("roll flip", turn),
-    "einsum": einsum,
-    "linear": linear,
-    **_named("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution", convolution),
-    "scaled_dot_product_attention": attention,
     "embedding": lookup,
-    "batch_norm": channel_norm,
-    **_named("layer_norm rms_norm", layer_norm),
-    "group_norm": group_norm,
+    "embedding_bag": bags,
     "cosine_similarity": similarity,
     "glu": gate,
     **_named("tril triu", triangle),

@@ -21,12 +21,15 @@ from models.records import Form, InputSpec, Model, OutputSpec, sizes_of
 
 from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of, unify
 from .layer_rules import rule_for
+from .norm_rules import NORMS
+from .pick_rules import PICKING
 from .pixel_rules import PIXELS
+from .product_rules import PRODUCTS
 from .shape_rules import MOVING, item
 from .ties import Call, Dims, Given, Rule, Tied, Ties
 from .unit_rules import COMPUTING, computes_pointwise, pointwise, unknown
 
-RULES: dict[str, Rule] = {**COMPUTING, **MOVING, **PIXELS}
+RULES: dict[str, Rule] = {**COMPUTING, **PRODUCTS, **NORMS, **MOVING, **PICKING, **PIXELS}
 _APART = (3, 5, 7, 11, 13)  # sizes for the free letters: unlike each other, and never 1, which would broadcast
 
 
