@@ -80,13 +80,21 @@ def _rows_of(runner: Runner, inputs: Sequence[InputSpec], batch: Arrays) -> Iter
         DataError: the model does not run on it.
     """
     whole = {name: np.asarray(array) for name, array in batch.items()}
+    runs_alone = False
     first = {spec.dims[0] if spec.dims else None for spec in inputs if spec.name in whole}
     if len(first) == 1 and isinstance(next(iter(first)), str):
         whole = {name: array[:_ROWS] for name, array in whole.items()}
         one = {name: array[:1] for name, array in whole.items()}
-        if _refusal(runner, one) is None:
+        if runs_alone := _refusal(runner, one) is None:
             yield one
     if (why := _refusal(runner, whole)) is not None:
+        if runs_alone:
+            letter = next(iter(first))
+            raise DataError(
+                f"the network runs on one sample and not on {_ROWS}, though its file calls the batch {letter!r} free: "
+                f"{why}. Say so in the file, then try again: python -m onnxruntime.tools.make_dynamic_shape_fixed "
+                f"--dim_param {letter} --dim_value 1 IN.onnx OUT.onnx"
+            )
         shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in whole.items())
         raise DataError(f"the network does not run on the data ({shapes}): {why}. Give data that it takes.")
     yield whole

@@ -11,6 +11,7 @@ from export.folded import folded
 from export.onnx_file import read, to_bytes
 from export.parity import parity
 from export.session import onnx_runner
+from models.errors import DataError
 from models.records import Model, OutputSpec, example, sizes_of
 from tests.export.old_graphs import TABLE, floats, ints, net
 
@@ -89,6 +90,66 @@ def test_data_come_before_examples_and_rows_are_kept_apart(tmp_path):
     good = folded(made, [batch]).model
     result = parity(onnx_runner(made), onnx_runner(good), [batch])
     assert result.sqnr_db > 100
+
+
+def test_a_batch_that_is_free_in_name_alone_is_told(tmp_path):
+    made = opened(
+        tmp_path,
+        net("a = Reshape (x, s)  y = MatMul (a, w)", BETWEEN[0], "float[N,32] y", **{**WEIGHTS, "s": ints(1, 6)}),
+    )
+    with pytest.raises(DataError, match=r"runs on one sample .* 'N' free.*make_dynamic_shape_fixed --dim_param N"):
+        folded(made, [example(made.inputs, {"N": 8})])
+
+
+def said(folder, capsys, model: onnx.ModelProto | bytes) -> str:
+    """What the command line says of a file that it cannot quantize; no traceback, no file left behind."""
+    path = folder / "bad.onnx"
+    path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    before = sorted(folder.iterdir())
+    assert status(["quantize", str(path), "--mode", "weights"]) == 1
+    assert sorted(folder.iterdir()) == before
+    text = capsys.readouterr().err
+    assert "Traceback" not in text and "mistake of compress" not in text and text.count("\n") == 1
+    return text
+
+
+def test_an_operator_that_the_runtime_does_not_know_is_named(tmp_path, capsys):
+    body = "a = MatMul (x, w)  b = my.own.Thing <k=3> (a)  y = MatMul (b, m)"
+    assert "'my.own:Thing'" in said(tmp_path, capsys, net(body, *BETWEEN, domains=(("my.own", 1),), **WEIGHTS))
+    assert "Nonsense" in said(tmp_path, capsys, net("y = Nonsense (x)", BETWEEN[0], "float[N,6] y"))
+
+
+def test_a_network_that_runs_on_no_example_asks_for_data(tmp_path, capsys):
+    made = net("a = Reshape (x, s)  y = MatMul (a, m)", BETWEEN[0], "float[7,4] y", s=ints(7, 13), m=floats("m", 13, 4))
+    assert "Give --data" in said(tmp_path, capsys, made)
+
+
+def external(name: str, dims: tuple[int, ...], file: str) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=dims, data_location=1)
+    for key, value in (("location", file), ("offset", "0"), ("length", str(4 * int(np.prod(dims))))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def test_weights_in_a_file_of_their_own_are_there_whole_and_beside(tmp_path, capsys):
+    made = net("y = MatMul (x, w)", BETWEEN[0], "float[N,32] y")
+    made.graph.initializer.append(external("w", (6, 32), "w.bin"))
+    assert "'w.bin', which does not lie beside it" in said(tmp_path, capsys, made)
+    (tmp_path / "w.bin").write_bytes(WEIGHTS["w"].tobytes()[:-8])
+    assert "has 760 bytes and needs 768" in said(tmp_path, capsys, made)
+    made.graph.initializer[0].external_data[0].value = "../w.bin"
+    assert "outside its own folder" in said(tmp_path, capsys, made)
+
+
+def test_more_than_two_gigabytes_are_refused_before_anything_is_read(tmp_path, capsys):
+    made = net("a = MatMul (x, w)  b = MatMul (a, v)  y = MatMul (b, u)", *BETWEEN, w=WEIGHTS["w"])
+    rows = 10_000_000
+    made.graph.initializer.extend([external("v", (32, rows), "big.bin"), external("u", (rows, 4), "big.bin")])
+    with open(tmp_path / "big.bin", "wb") as file:
+        file.truncate(32 * rows * 4 * 2)
+    made.graph.node.add(op_type="MatMul", input=["a", "v2"], output=["unused"])
+    made.graph.initializer.append(external("v2", (32, 2 * rows), "big.bin"))
+    assert "3.7 GB of weights" in said(tmp_path, capsys, made)
 
 
 def test_rows_of_one_name_and_nodes_out_of_order_are_set_right(tmp_path):
