@@ -63,7 +63,7 @@ def try_all(names: Iterable[str]) -> Iterator[Trial]:
         model = from_entry(find(name), tiny=True)
         exported = to_onnx(model)
         sizes = sizes_of(model, N=4)
-        context = Context(teacher=model, calibration=[example(model.inputs, sizes, seed=seed) for seed in range(8)])
+        context = Context(teacher=model, calibration=[example(model.inputs, sizes, seed=seed) for seed in range(12)])
         for label, step in steps().items():
             yield _try(name, label, step, exported if step.takes == "onnx" else model, context)
 
