@@ -1,11 +1,14 @@
 """`benchmarks.matrix --quick`, row by row: what its user gets for each reference model, on the committed weights."""
 
 import json
+import os
 
 import pytest
 
 from benchmarks import matrix
 from models import ZOO
+
+pytestmark = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
 
 
 @pytest.mark.parametrize("name", ZOO)
