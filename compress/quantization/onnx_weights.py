@@ -51,12 +51,7 @@ def weights_of(node: ir.Node, kinds: Sequence[ir.DataType] = FLOATS[:1]) -> tupl
 def is_weight(value: ir.Value, kinds: Sequence[ir.DataType] = FLOATS[:1]) -> bool:
     """Whether it is a constant of these kinds, float32 alone if not said, that nobody can replace from outside."""
     constant = value.const_value
-    return (
-        constant is not None
-        and value.is_initializer()
-        and not value.is_graph_input()
-        and constant.dtype in kinds
-    )
+    return constant is not None and value.is_initializer() and not value.is_graph_input() and constant.dtype in kinds
 
 
 def _places(node: ir.Node) -> Sequence[tuple[int, tuple[int, ...]]]:

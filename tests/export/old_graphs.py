@@ -475,7 +475,7 @@ def odd_names() -> onnx.ModelProto:
            e = Flatten (d)  y = MatMul (e, m)""",
         w=floats("w", 6, 3, 3, 3), v=floats("v", 6, 6, 3, 3), m=floats("m", 6, 4),
     )  # fmt: skip
-    odd = {"x": "in put:0", "w": "weight/of \"one\"", "a": "::ä/β", "y": "вы/ход:0", "m": "m\n2"}
+    odd = {"x": "in put:0", "w": 'weight/of "one"', "a": "::ä/β", "y": "вы/ход:0", "m": "m\n2"}
     for node in model.graph.node:
         node.input[:] = [odd.get(name, name) for name in node.input]
         node.output[:] = [odd.get(name, name) for name in node.output]
@@ -705,4 +705,3 @@ def no_small_example() -> onnx.ModelProto:
            y = MatMul (e, m)""",
         "float[N,3,h,h2] x", w=floats("w", 6, 3, 8, 8), v=floats("v", 6, 6, 5, 5), m=floats("m", 6, 4),
     )  # fmt: skip
-
