@@ -29,7 +29,7 @@ from compress.console import plain
 from compress.ledger import lost
 from compress.quantization.auto import size
 from compress.quantization.choose import points
-from compress.recipe import remove_checkpoints, steps
+from compress.recipe import fields_of, remove_checkpoints, steps
 from export.cost import cost
 from export.files import whole
 from export.machine import machine, versions
@@ -143,8 +143,14 @@ def missing(document: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[tupl
 
 
 def fingerprint(case: Case, passes: Sequence[Pass]) -> str:
-    """Of what a cell depends on; a target in milliseconds that was measured is what it is."""
-    return f"{weights_hash(case.model)} {' > '.join(map(repr, passes))}"
+    """Of what a cell depends on: the weights, and the settings that are not the defaults."""
+    return f"{weights_hash(case.model)} {' > '.join(map(_asked, passes))}"
+
+
+def _asked(step: Pass) -> str:
+    default = fields_of(type(step)())
+    own = {key: value for key, value in fields_of(step).items() if value != default[key]}
+    return " ".join([step.name, *(f"{key}={value}" for key, value in own.items())])
 
 
 def run(cases: Sequence[Case], output: Path) -> dict[str, Any]:
