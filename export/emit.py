@@ -26,9 +26,9 @@ _CHECKS = frozenset(
 )
 _SAME = frozenset(
     (_ATEN.lift_fresh_copy.default, _ATEN.lift_fresh.default, _ATEN.lift.default, _ATEN.alias.default)
-).union((_ATEN.clone.default, _ATEN.contiguous.default, _ATEN.to.device))
+).union((_ATEN.clone.default, _ATEN.contiguous.default))
 _RESHAPES = frozenset((_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.reshape.default))
-_TO_TYPE = {_ATEN.to.dtype: 1, _ATEN.to.dtype_layout: None, _ATEN._to_copy.default: None}
+_TO_TYPE = frozenset((_ATEN.to.dtype, _ATEN.to.dtype_layout, _ATEN.to.device, _ATEN._to_copy.default))
 _PYTHONS = {  # Python's operators under their other names
     getattr(getattr(_ATEN, f"__{name}__"), kind): getattr(getattr(_ATEN, f"bitwise_{name}"), kind)
     for name in ("and", "or", "xor")

@@ -68,10 +68,7 @@ def lift(
     callees = {name: Callee(ours, form.method, form.inputs) for name, form in wanted.items()}
     expected = {name: _reference(callee, sizes) for name, callee in callees.items()}
     hooked = any(m._forward_hooks or m._forward_pre_hooks for m in ours.modules())
-    remove_parametrizations(ours)
-    drop_hooks(ours)
-    network = _rebuilt(ours, callees, sizes)
-    difference = max(_agree(network, name, callee, expected[name], hooked) for name, callee in callees.items())
+    network, difference = _agreeing(ours, callees, sizes, expected, hooked)
     annotate(network, inputs, sizes, forms=forms)
     names = {name: callee.names for name, callee in callees.items()}
     if outputs is not None:
@@ -80,6 +77,40 @@ def lift(
     return LiftResult(
         network, found[MAIN], {name: replace(form, outputs=found[name]) for name, form in forms.items()}, difference
     )
+
+
+def _agreeing(
+    module: nn.Module,
+    callees: Mapping[str, Callee],
+    sizes: Mapping[str, int],
+    expected: Mapping[str, _Runs],
+    hooked: bool,
+) -> tuple[Lifted, float]:
+    """The network rebuilt, and how far it is from the module's own outputs.
+
+    Hooks mostly look on and want real values, so they stay away; where nothing comes of that, they do a part of the
+    network's work (some libraries collect hidden states by them), and are traced with it.
+    """
+    remove_parametrizations(module)
+    hooks = [
+        (kept, dict(kept)) for layer in module.modules() for kept in (layer._forward_hooks, layer._forward_pre_hooks)
+    ]
+    drop_hooks(module)
+
+    def made() -> tuple[Lifted, float]:
+        network = _rebuilt(module, callees, sizes)
+        return network, max(_agree(network, name, callee, expected[name], hooked) for name, callee in callees.items())
+
+    try:
+        return made()
+    except LiftError:
+        if not hooked:
+            raise
+        for there, kept in hooks:
+            there.update(kept)
+        with suppress(LiftError):
+            return made()
+        raise
 
 
 def all_sizes(forms: Iterable[Form], given: Mapping[str, int]) -> dict[str, int]:

@@ -252,7 +252,10 @@ def _explained(error: Exception, callee: Callee) -> LiftError:
     if "_pack_padded_sequence" in text or "pack_padded_sequence" in text:
         reason = "packs its sequences by lengths that are hidden in the data. Give recurrent layers the padded batch."
     elif "data-dependent" in text.lower() or "DataDependent" in kind:
-        reason = "decides by the values of a tensor what to compute or how large it is, which no fixed graph can."
+        reason = (
+            "decides by the values of a tensor what to compute or how large it is, which no fixed graph can. Take "
+            "plain numbers from its shape in their place, or choose between results by torch.where."
+        )
     elif "fake tensor in the exported program constant" in text:
         reason = (
             "writes into a weight while it runs (.data), which no graph can hold. Compute a new tensor in its place: "

@@ -59,9 +59,11 @@ def _(
 @contextmanager
 def leaves(names: Mapping[nn.Module, str]) -> Iterator[None]:
     """Meanwhile, the recurrent layers named here are one operation each; others fail as `torch.export` lets them."""
+    # where a module has two names torch traces stand-ins, which share the attributes of what they stand for
+    known = {id(vars(layer)): name for layer, name in names.items()}
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        name = names[self]
+        name = known[id(vars(self))]
         if isinstance(input, PackedSequence):
             raise LiftError(
                 f"lift: layer '{name}' is given a PackedSequence, whose lengths are hidden in the data. "

@@ -198,6 +198,37 @@ def test_recurrent_layers_are_the_users_own():
     assert (network.rnn.num_layers, network.rnn.dropout, network.rnn.batch_first) == (2, 0.2, True)
 
 
+def test_hooks_that_do_a_part_of_the_work_are_traced_with_it():
+    rows = (spec("x", "N", 8),)
+    behind, before = nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 8)
+    behind[0].register_forward_hook(lambda layer, given, output: 2 * output)
+    before.register_forward_pre_hook(lambda layer, given: (2 * given[0],))
+    assert lift(behind, rows).difference < 1e-6
+    assert lift(before, rows).difference < 1e-6
+
+
+def test_a_recurrent_layer_beside_a_module_with_two_names():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = self.other = nn.ReLU()
+            self.part = nn.ModuleDict({"rnn": nn.LSTM(8, 6, batch_first=True)})
+
+        def forward(self, x):
+            return self.other(self.part["rnn"](self.one(x))[0])
+
+    assert isinstance(lift(Twice(), (spec("x", "N", "T", 8),)).network.part.rnn, nn.LSTM)
+
+
+def test_a_type_asked_for_together_with_a_place_is_kept():
+    class Masked(nn.Module):
+        def forward(self, x):
+            keep = torch.ones(x.shape[1]).to(device=x.device, dtype=torch.bool)
+            return torch.where(keep & (x > 0), x, 0.5 * x)
+
+    assert lift(Masked(), (spec("x", "N", 8),)).difference == 0
+
+
 def test_batch_norm_keeps_a_momentum_of_none():
     assert lifted(by_name("norms")).network.get_submodule("9").momentum is None
 
