@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
+from export.attention_ranks import has_other_ranks, in_four
 from export.example_filters import as_product, has_filters_of_each
 from export.operations import name_of
 from export.placement import Placement, clear, layer_name
@@ -141,6 +142,8 @@ class Emitter:
             return None
         if has_filters_of_each(node):
             return as_product(node, self._use, partial(self._made, node))
+        if has_other_ranks(node):
+            return in_four(node, self._use, partial(self._made, node))
         target, args, kwargs = _plain(node)
         if name_of(target) is None:
             raise _unknown(node)
