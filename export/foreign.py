@@ -14,6 +14,7 @@ import inspect
 import os
 import sys
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,8 @@ def fit(module: torch.nn.Module, file: str, content: Any, *, arch: str) -> None:
         )
     stripped = [_without_prefix(weights, wanted) for weights in candidates]
     best = max(stripped, key=lambda weights: _matches(weights, wanted))
-    best = {name: tensor for name, tensor in best.items() if name != "n_averaged" or name in wanted}
+    if "n_averaged" not in wanted:
+        best.pop("n_averaged", None)
     needed = [n for n in wanted if not n.endswith("num_batches_tracked")]  # which files before torch 0.4.1 lack
     missing = [n for n in needed if n not in best]
     unexpected = [n for n in best if n not in wanted]
@@ -171,25 +173,40 @@ def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {said}' if said else ''}{where}"
 
 
-def _state_dicts(content: Any) -> Iterator[dict[str, torch.Tensor]]:
+def _state_dicts(content: Any) -> Iterator[OrderedDict[str, torch.Tensor]]:
     import torch
 
     if not isinstance(content, Mapping):
         return
     if content and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
-        yield dict(content)
+        yield _versioned(content, _versions(content))
     for nest in _NESTS:
         if isinstance(content.get(nest), Mapping):
             yield from _state_dicts(content[nest])
 
 
-def _without_prefix(weights: dict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _versions(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(getattr(weights, "_metadata", {}))
+
+
+def _versioned(weights: Mapping[str, torch.Tensor], versions: dict[str, Any]) -> OrderedDict[str, torch.Tensor]:
+    """Weights as torch saves them: with the version of each layer's format, which some layers ask for."""
+    made = OrderedDict(weights)
+    made._metadata = versions  # type: ignore[attr-defined]
+    return made
+
+
+def _without_prefix(
+    weights: OrderedDict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> OrderedDict[str, torch.Tensor]:
     best = current = weights
     while True:
         prefixes = {name.partition(".")[0] for name in current if name != "n_averaged"}
         if len(prefixes) != 1 or not all("." in name for name in current if name != "n_averaged"):
             return best
-        current = {name.partition(".")[2]: tensor for name, tensor in current.items() if name != "n_averaged"}
+        versions = {name.partition(".")[2]: version for name, version in _versions(current).items()}
+        rest = {name.partition(".")[2]: tensor for name, tensor in current.items() if name != "n_averaged"}
+        current = _versioned(rest, versions)
         if _matches(current, wanted) > _matches(best, wanted):
             best = current
 

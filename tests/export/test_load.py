@@ -1,3 +1,4 @@
+import importlib
 import os
 import pickle
 import sys
@@ -132,6 +133,27 @@ def test_a_state_dict_is_found_wherever_the_file_keeps_it(net, wrap):
     same(model, net)
     assert [spec.name for spec in model.inputs] == ["features", "scale"]
     assert model.name == "weights"
+
+
+def test_a_layer_that_asks_in_which_version_it_was_saved_is_told(project):
+    Path("versioned.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    _version = 2\n"
+        "    def _load_from_state_dict(self, state, prefix, local, *rest):\n"
+        "        if local.get('version') != 2: raise ValueError(f'version {local}')\n"
+        "        super()._load_from_state_dict(state, prefix, local, *rest)\n"
+        "def build(): return nn.Sequential(Net(5, 3))\n"
+    )
+    sys.path.insert(0, os.getcwd())
+    try:
+        net = importlib.import_module("versioned").build()
+    finally:
+        sys.path.pop(0)
+    for file, weights in (("plain.pt", net.state_dict()), ("parallel.pt", nn.DataParallel(net).state_dict())):
+        torch.save(weights, file)
+        model = load(file, arch="versioned:build", inputs=["input:float32[N,5]"])
+        torch.testing.assert_close(model.network.get_submodule("0").weight, net[0].weight)
 
 
 def test_safetensors_need_arch_and_load_with_it(net):
