@@ -32,13 +32,11 @@ class Attends(nn.Module):
 @pytest.mark.parametrize(
     ("lead", "options"),
     [
-        (False, {}),
         (False, {"attn_mask": torch.ones(6, 6).tril().log(), "scale": 0.3}),
         (False, {"attn_mask": torch.ones(1, 6, 6).tril() > 0}),
-        (False, {"is_causal": True}),
         (True, {"is_causal": True}),
     ],
-    ids=["no heads", "a mask and a scale", "a mask of each example", "causal", "windows of heads"],
+    ids=["a mask and a scale", "a mask of each example", "windows of heads"],
 )
 def test_attention_of_other_ranks_is_lifted_pruned_and_exported(lead, options):
     inputs = (InputSpec(name="x", dtype="float32", dims=("N", 6, 10)),)
