@@ -173,7 +173,8 @@ def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
     """Hold a model to another: names, types and free dimensions, and outputs above a floor; status 3 says no."""
     from export.parity import verify as hold
 
-    found = hold(call.load(reference), call.load(candidate), floor_db=floor_db)
+    one, other = call.load(reference), call.load(candidate)
+    found = hold(one, other, floor_db=floor_db, batches=call.batches(one))
     call.console.result(
         f"{candidate} agrees with {reference}: {found.sqnr_db:.1f} dB, largest difference {found.max_abs:.3g}, "
         f"{found.decision_flip_rate:.2%} of decisions flipped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +97,15 @@ class Call:
             train_on=self.train_on,
             progress=self.console.progress,
         )
+
+    def batches(self, model: Model, most: int = 8) -> list[Arrays]:
+        """The first inputs of `--data` or `--task`; none where none is named.
+
+        Raises:
+            DataError: as `find_task`.
+        """
+        named = self.data or self.task
+        return list(itertools.islice(self.context(model).calibration, most)) if named else []
 
     def target(self, given: str, output: str | None, done: str, *, suffix: str) -> Path:
         """Where the result goes: as `-o` says, else beside the source, named for what was done."""

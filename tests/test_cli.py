@@ -1,5 +1,6 @@
 """The command line: what it costs to ask, what every command promises, and every example that a help page gives."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -7,13 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import cli
 import compress
 from cli import commands, status
 from compress.pass_command import pass_command
 from compress.recipe import find_pass
+from export.save import save
+from export.to_onnx import to_onnx
 from models import ZOO
 
 NAMES = commands.list_commands(click.Context(commands))
@@ -145,6 +151,20 @@ def test_a_run_leaves_a_ledger_whose_first_line_is_the_original(capsys: pytest.C
     assert last["speedup_low"] <= last["speedup"] <= last["speedup_high"]
     assert {"report.html", "benchmark.json", "0-original.onnx", "1-quantize.onnx"} <= {p.name for p in out.iterdir()}
     assert last["size_bytes"] == (out / "1-quantize.onnx").stat().st_size
+
+
+def test_verify_holds_on_the_data_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other[0].weight[:, 1] += 1.0  # they differ in what they do with the second input alone
+    for name, net in (("one", network), ("other", other)):
+        save(to_onnx(compress.Model(net, inputs=["x:float32[N,2]"])), tmp_path / f"{name}.onnx")
+    np.savez(tmp_path / "first.npz", x=np.array([[1, 0], [2, 0], [-3, 0], [5, 0]], np.float32))
+    pair = [str(tmp_path / "one.onnx"), str(tmp_path / "other.onnx")]
+    assert status(["verify", *pair]) == 3
+    assert status(["verify", *pair, "--data", str(tmp_path / "first.npz"), "--floor-db", "60"]) == 0
+    capsys.readouterr()
 
 
 def test_verify_says_no_with_status_3(capsys: pytest.CaptureFixture[str]) -> None:
