@@ -21,7 +21,7 @@ def test_every_reference_model_is_smaller_in_int8_and_keeps_its_score(name, tmp_
     assert int8.get("refused") is None or "float kept" in int8["refused"]
     if "refused" in int8:
         return
-    assert int8["chosen"] == "float" or int8["bytes"] < int8["bytes_before"] and int8["layers_changed"] > 0
+    assert int8["chosen"] == "float" or (int8["bytes"] < int8["bytes_before"] and int8["layers_changed"] > 0)
     assert int8["fingerprint"] == matrix.fingerprint(name, "int8", quick=True, seed=0)
     # A part of the test is scored: a whole point is asked of the whole one, in the committed matrix.
     assert int8["lost_low"] <= 0.01 * max(1.0, abs(int8["before"])), "it surely loses more than a point"
