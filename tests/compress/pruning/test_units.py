@@ -230,7 +230,7 @@ def test_attributes_follow_so_that_a_layer_can_be_made_again():
 
 def test_attention_keeps_the_scale_it_was_trained_with():
     _, smaller = dead_and_cut(lifted("one-head"))
-    (node,) = [n for n in smaller.network.graphs["main"].nodes if "scaled_dot" in n.name]
+    (node,) = [n for n in smaller.network.graphs["main"].nodes if "scaled_dot" in str(n.target)]
     assert node.kwargs["scale"] == 16**-0.5
     assert smaller.network.query.out_features == 8
 
