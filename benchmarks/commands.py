@@ -11,10 +11,11 @@ from benchmarks.benchmark import benchmark
 from benchmarks.record import Benchmark, BenchmarkResult
 from benchmarks.report import write_report
 from benchmarks.run_folder import stem_of, write_run
+from compress import checkpoints
 from compress.call import Call
 from compress.console import size
 from compress.ledger import HEADS, judge, original, rows, walk
-from compress.recipe import Recipe, read_recipe, remove_checkpoints
+from compress.recipe import Recipe, read_recipe
 from export.files import check_output, whole_folder
 from export.stopwatch import Stopwatch
 from models.errors import UsageError
@@ -68,7 +69,7 @@ def run_recipe(
             task=_with_answers(task),
             progress=call.console.progress,
         )
-    remove_checkpoints(checkpoint, found.passes)
+    checkpoints.remove(checkpoint, found.passes)
     call.console.close()
     call.console.table(HEADS, rows(ledger), texts=2)
     call.console.result(

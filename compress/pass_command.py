@@ -57,7 +57,8 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
 
 
 def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool, resume: bool) -> None:
-    from compress.recipe import remove_checkpoints, run
+    from compress import checkpoints
+    from compress.recipe import run
     from export.files import check_output
     from export.save import check_suffix, save
 
@@ -74,7 +75,7 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
     written = save(outcome.model, target, not_the_same_as=[given])
-    remove_checkpoints(checkpoint, [step])
+    checkpoints.remove(checkpoint, [step])
     _say(step, call, given, model, outcome, written)
 
 

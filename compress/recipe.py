@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import importlib
 import itertools
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress import checkpoints
 from compress.base import Context, Outcome, Pass
 from compress.fields import build
 from compress.plugins import Plugin, find_plugin, installed, origin
@@ -58,9 +58,10 @@ def steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[Ou
 
 
 def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[Outcome]:
-    for position, step in enumerate(passes):
+    kept = [None] * len(passes) if context.checkpoint is None else checkpoints.of_passes(context.checkpoint, passes)
+    for position, (step, checkpoint) in enumerate(zip(passes, kept, strict=True)):
+        own = replace(context, checkpoint=checkpoint)
         try:
-            own = replace(context, checkpoint=checkpoints(context.checkpoint, passes)[position])
             outcome = step(crossed(model, step), own)
         except Exception as error:
             error = _blamed(error, step)
@@ -94,22 +95,6 @@ def _carrying(model: Model, context: Context) -> Model:
             return replace(model, sample={name: batch[name][:rows].copy() for name in names})
         break
     return model
-
-
-def checkpoints(path: Path | None, passes: Sequence[Pass]) -> list[Path | None]:
-    """Where each pass writes how far its training is: of one pass `path`, of several small.2-prune.training.pt."""
-    if path is None or len(passes) == 1:
-        return [path] * len(passes)
-    stem = path.name.removesuffix(".training.pt")
-    return [path.with_name(f"{stem}.{number}-{step.name}.training.pt") for number, step in enumerate(passes, 1)]
-
-
-def remove_checkpoints(path: Path, passes: Sequence[Pass]) -> None:
-    """All that the passes left: what they were for is done."""
-    for each in checkpoints(path, passes):
-        assert each is not None  # as path is given
-        for file in [each, *each.parent.glob(f"{glob.escape(each.stem)}.*[0-9].pt")]:  # of rounds after the first
-            file.unlink(missing_ok=True)
 
 
 def check_order(passes: Sequence[Pass]) -> None:

@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from compress import checkpoints
 from compress.base import Context, Note
 from models.errors import UsageError
 from models.records import Model
@@ -81,18 +81,13 @@ def fine_tune(
         steps=0 if minutes else steps,
         minutes=minutes,
         recalibrate=True,  # after few steps the running mean of the statistics still remembers the network that was
-        checkpoint=None if context.checkpoint is None else checkpoint_of(context.checkpoint, round),
+        checkpoint=None if context.checkpoint is None else checkpoints.of_round(context.checkpoint, round),
         resume=context.resume,
         what=what,
         after_step=after_step,
     )
     left = untrained(model)
     return recovered, facts, (Note("", f"{what}: {left}"),) if left else ()
-
-
-def checkpoint_of(path: Path, round: int) -> Path:
-    """Where a round of a pass writes its checkpoint: `out.training.pt`, `out.training.1.pt`, ..."""
-    return path.with_suffix(f".{round}.pt") if round else path
 
 
 _STEPS = 300  # of a user's own function, where no minutes are given

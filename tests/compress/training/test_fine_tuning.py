@@ -1,7 +1,7 @@
 import pytest
 
 from compress.base import Context
-from compress.training.fine_tuning import check_recovery, checkpoint_of, fine_tune
+from compress.training.fine_tuning import check_recovery, fine_tune
 from models.errors import UsageError
 from tests.compress.small_tasks import convolutional, digits, lifted, same
 
@@ -20,11 +20,6 @@ def test_fields_out_of_range_are_refused(fields, message):
     with pytest.raises(UsageError, match=message):
         check_recovery("prune", *fields)
     check_recovery("prune", "mytrain.loops:finetune", 5.0)
-
-
-def test_each_round_has_a_checkpoint_of_its_own(tmp_path):
-    names = [checkpoint_of(tmp_path / "net.pruned.training.pt", round).name for round in (0, 1, 12)]
-    assert names == ["net.pruned.training.pt", "net.pruned.training.1.pt", "net.pruned.training.12.pt"]
 
 
 def test_a_checkpoint_of_another_start_is_refused(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from cli import status
+from compress import checkpoints
 from compress.base import Context
 from compress.pruning.prune import Prune
-from compress.recipe import checkpoints, remove_checkpoints, run
+from compress.recipe import run
 from export.checkpoint import load_checkpoint, save
 from tests.compress.small_tasks import convolutional, digits, lifted, same
 
@@ -78,12 +79,12 @@ def test_a_chain_goes_on_in_the_pass_where_it_was_stopped(tmp_path):
     undisturbed = run(passes, model, replace(context, checkpoint=None))[-1].model.network
     with pytest.raises(Stopped):
         run(passes, model, replace(context, progress=stop))
-    first, _ = checkpoints(context.checkpoint, passes)
+    first, _ = checkpoints.of_passes(context.checkpoint, passes)
     assert first.name == "small.1-prune.training.pt" and _step(first) == 30
     resumed = run(passes, model, context)
     assert same(resumed[-1].model.network, undisturbed)
     (tmp_path / "small.2-prune.training.3.pt").touch()
     (tmp_path / "others.training.pt").touch()
-    remove_checkpoints(context.checkpoint, passes)
+    checkpoints.remove(context.checkpoint, passes)
     assert [path.name for path in tmp_path.iterdir()] == ["others.training.pt"]
-    assert checkpoints(context.checkpoint, passes[:1]) == [context.checkpoint]
+    assert checkpoints.of_passes(context.checkpoint, passes[:1]) == [context.checkpoint]
