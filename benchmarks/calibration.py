@@ -20,9 +20,9 @@ from typing import Any
 
 import compress
 from benchmarks.calibration_network import write_mobilenet
+from benchmarks.documents import write
 from benchmarks.memory import ask
 from compress.base import Context
-from compress.console import plain
 from compress.data_argument import calibration_from
 from compress.quantization.calibrated import look
 from compress.quantization.calibration_data import gather
@@ -31,7 +31,6 @@ from compress.quantization.choose import ByAgreement, any_batch
 from compress.quantization.range_methods import METHODS
 from compress.quantization.schemes import scheme_for
 from export.device import find_device
-from export.files import whole
 from export.folded import fold
 from export.machine import machine, versions
 from export.to_onnx import to_onnx
@@ -151,19 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for row in of_network(name, device):
                 content["networks"].append(row)
                 print(f"{name} {device} {row['method']}: {_cell(row)}", file=sys.stderr, flush=True)
-            _write(content, given.output)
+            write(content, given.output, page(content))
     for row in sweeps(given.images, width=given.width):
         content["sweeps"].append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
-        _write(content, given.output)
+        write(content, given.output, page(content))
     return 0
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    texts = {path: json.dumps(plain(content), indent=1, allow_nan=False) + "\n", path.with_suffix(".md"): page(content)}
-    for file, text in texts.items():
-        with whole(file) as part:
-            part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import compress  # noqa: F401  binds our packages
-from export.files import whole
+from benchmarks.documents import write
 from export.machine import machine, versions
 
 if TYPE_CHECKING:
@@ -155,14 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for verdict in measured(tool, [name for name in asked.names or known if name not in there]):
             verdicts.append(verdict)
             print(f"{tool:14} {verdict['network']:22} {verdict['reason'] or format(verdict['removed'], '.0%')}")
-            _write(document(verdicts, command), asked.output)
+            content = document(verdicts, command)
+            write(content, asked.output, page(content))
     return 0
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    for file, text in ((path, json.dumps(content, indent=1) + "\n"), (path.with_suffix(".md"), page(content))):
-        with whole(file) as part:
-            part.write_text(text)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import compress
+from benchmarks.documents import made_by, write
 from compress.base import Context, Pass
 from compress.console import plain
 from compress.distill import Distill
@@ -26,8 +25,6 @@ from compress.ledger import Ledger, Step, judge, walk
 from compress.pruning.prune import Prune
 from compress.quantization.quantize import Quantize
 from compress.separate import Separate
-from export.files import whole
-from export.machine import machine, versions
 from export.parity import verify
 from export.stopwatch import Stopwatch
 from export.wrap import from_entry
@@ -100,15 +97,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if given.output.exists():
         document = json.loads(given.output.read_text())
     for name in given.models or ZOO:
-        found = measure(name) | {
-            "command": f"python benchmarks/first_path.py {name}",
-            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "machine": machine(),
-            "versions": versions() | {"compress": compress.__version__},
-        }
-        document["models"][name] = found
-        with whole(given.output) as path:
-            path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        document["models"][name] = measure(name) | made_by(f"python benchmarks/first_path.py {name}")
+        write(document, given.output)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,16 @@ gru-gesture is trained twice by the same engine with the same settings and seed:
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import compress
-from compress.console import plain
+from benchmarks.documents import made_by, write
 from compress.training.train_entry import train_network
-from export.files import whole
-from export.machine import machine, versions
 from models import find, gestures
 from models.records import Arrays, Score
 
@@ -53,14 +48,8 @@ def main(args: Sequence[str] | None = None) -> None:
         found, rows = score(divide, steps=given.steps)
         facts = {key: getattr(found, key) for key in ("value", "low", "high", "n", "unit", "per_class")}
         document[name] = {"trained_on": rows, **facts}
-    document |= {
-        "command": "python -m benchmarks.gesture_split",
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "versions": versions() | {"compress": compress.__version__},
-    }
-    with whole(given.output) as path:
-        path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    document |= made_by("python -m benchmarks.gesture_split")
+    write(document, given.output)
 
 
 if __name__ == "__main__":

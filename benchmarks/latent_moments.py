@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import compress
-from export.files import whole
-from export.machine import machine, versions
+from benchmarks.documents import made_by, write
 from export.session import torch_runner
 from export.wrap import from_entry
 from models import find
@@ -90,13 +87,9 @@ def main(args: Sequence[str] | None = None) -> None:
         "schema": 1,
         "model": entry.name,
         **measure(torch_runner(from_entry(entry)), task),
-        "command": "python -m benchmarks.latent_moments",
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "versions": versions() | {"compress": compress.__version__},
+        **made_by("python -m benchmarks.latent_moments"),
     }
-    with whole(given.output) as path:
-        path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write(document, given.output)
     print(json.dumps({k: v for k, v in document.items() if isinstance(v, int | float)}, indent=1))
 
 

@@ -12,14 +12,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import compress
+from benchmarks.documents import now, write
 from compress.training.train_entry import train_network
-from export.files import whole
 from export.machine import machine, versions
 from export.session import torch_runner
 from export.wrap import Model
@@ -89,11 +88,10 @@ def main(args: Sequence[str] | None = None) -> None:
     for digit in given.digits or DIGITS:
         if digit in {row["digit"] for row in document["digits"]}:
             continue
-        found = measure(digit, training) | {"made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
+        found = measure(digit, training) | {"made": now()}
         print(f"digit {digit}: AUC {found['auc']:.4f}, {found['seconds']:.0f} s", file=sys.stderr, flush=True)
         document["digits"] = sorted([*document["digits"], found], key=lambda row: row["digit"])
-        with whole(given.output) as path:
-            path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write(document, given.output)
     print(table(document))
 
 

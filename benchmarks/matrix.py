@@ -20,14 +20,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import compress
+from benchmarks.documents import made_by, now, write
 from benchmarks.matrix_page import page
 from compress.base import Context, Outcome, Pass
-from compress.console import plain
 from compress.distill import Distill
 from compress.ledger import lost
 from compress.pruning.prune import Prune
@@ -37,8 +36,7 @@ from compress.quantization.quantize import Quantize
 from compress.recipe import steps
 from compress.training.feed import Feed
 from export.cost import cost
-from export.files import whole
-from export.machine import machine, versions
+from export.machine import machine
 from export.onnx_file import read
 from export.save import save, shipped
 from export.session import onnx_runner
@@ -186,14 +184,9 @@ def retime(names: Sequence[str], columns: Sequence[str], output: Path, *, seed: 
                 print(f"{name} {column}: {file.name} is not the model of the cell, left alone", file=sys.stderr)
                 continue
             cell |= {"speed": speeds(float_, made, watch), "machine": machine(), "timed": now()}
-            write(document, output)
+            write(document, output, page(document, ZOO, COLUMNS))
             print(f"{name} {column}: {_said(cell)}", file=sys.stderr, flush=True)
     return document
-
-
-def now() -> str:
-    """The time as the documents write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def training_steps(subject: Subject) -> int:
@@ -313,23 +306,12 @@ def run(
                 cell = measure(column, at_hand)
             row["cells"][column] = cell | {
                 "fingerprint": fingerprint(name, column, quick=quick, seed=seed),
-                "command": f"python -m benchmarks.matrix {name} --columns {column}" + (" --quick" if quick else ""),
-                "made": now(),
-                "machine": machine(),
-                "versions": versions() | {"compress": compress.__version__},
+                **made_by(f"python -m benchmarks.matrix {name} --columns {column}" + (" --quick" if quick else "")),
             }
-            write(document, output)
+            write(document, output, page(document, ZOO, COLUMNS))
             print(f"{name} {column}: {_said(cell)}", file=sys.stderr, flush=True)
-    write(document, output)
+    write(document, output, page(document, ZOO, COLUMNS))
     return document
-
-
-def write(document: Mapping[str, Any], output: Path) -> None:
-    """The document, and the page beside it."""
-    with whole(output) as path:
-        path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    with whole(output.with_suffix(".md")) as path:
-        path.write_text(page(document, ZOO, COLUMNS), encoding="utf-8")
 
 
 def _said(cell: Mapping[str, Any]) -> str:

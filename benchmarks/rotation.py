@@ -19,7 +19,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
-import compress
-from compress.console import plain
+from benchmarks.documents import made_by, write
 from compress.training.train_entry import train_network
 from export.files import whole
-from export.machine import machine, versions
 from models import find
 from models.fsdd import ROTATIONS, features, frames_task
 from models.intervals import paired_difference, wilson
@@ -141,13 +138,9 @@ def main(args: Sequence[str] | None = None) -> None:
     document = {
         "schema": 1,
         **compare(folds),
-        "command": "python -m benchmarks.rotation",
-        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "versions": versions() | {"compress": compress.__version__},
+        **made_by("python -m benchmarks.rotation"),
     }
-    with whole(given.output) as path:
-        path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write(document, given.output)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.benchmark import benchmark
+from benchmarks.documents import now
 from benchmarks.flips import Flips, find_flips
 from benchmarks.record import BenchmarkResult
 from benchmarks.report import write_report
@@ -96,8 +96,7 @@ def _write_documents(
     document = plain(ledger)
     lines = document.pop("steps")
     end = len(lines) - controls
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    document |= {"title": title, "command": command, "made": made, "findings": list(findings)}
+    document |= {"title": title, "command": command, "made": now(), "findings": list(findings)}
     _write_json(folder / "ledger.json", document | {"steps": lines[:end], "controls": lines[end:]})
     _write_json(folder / "benchmark.json", measured.document())
     if flips is not None:

@@ -20,19 +20,18 @@ from typing import Any
 
 import numpy as np
 
-import compress
-from benchmarks.matrix import Subject, now, speeds, subject, weights_hash
+from benchmarks.documents import made_by, now, write
+from benchmarks.matrix import Subject, speeds, subject, weights_hash
 from benchmarks.structure_cases import CASES, RESULTS, Case
 from benchmarks.structure_page import page
+from compress import checkpoints
 from compress.base import Pass
-from compress.console import plain
 from compress.ledger import lost
 from compress.quantization.auto import size
 from compress.quantization.choose import points
-from compress.recipe import fields_of, remove_checkpoints, steps
+from compress.recipe import fields_of, steps
 from export.cost import cost
-from export.files import whole
-from export.machine import machine, versions
+from export.machine import machine
 from export.onnx_file import read
 from export.save import save, shipped
 from export.session import onnx_runner
@@ -58,11 +57,11 @@ def measure(case: Case, at_hand: Subject, passes: Sequence[Pass]) -> dict[str, A
         return {"refused": str(refusal)}
     made = shipped(outcomes[-1].model)
     save(made, file)
-    remove_checkpoints(file.with_suffix(".training.pt"), passes)
+    checkpoints.remove(file.with_suffix(".training.pt"), passes)
     facts = {key: value for outcome in outcomes for key, value in outcome.facts.items() if key in ("chosen", "steps")}
     before, after = cost(at_hand.float_), cost(made)
     return {
-        **scores(at_hand.task, at_hand.float_, made),
+        **scores(at_hand, made),
         "parameters": after.parameters,
         "parameters_before": before.parameters,
         "macs": after.macs,
@@ -75,18 +74,20 @@ def measure(case: Case, at_hand: Subject, passes: Sequence[Pass]) -> dict[str, A
     }
 
 
-def scores(task: Task, float_: Model, made: Model) -> dict[str, Any]:
+def scores(at_hand: Subject, made: Model) -> dict[str, Any]:
     """What is lost, with its interval; how many decisions are other ones; bits for each decision, where there are."""
-    one, other = onnx_runner(float_), onnx_runner(made)
-    before, after = task.score(one, "test"), task.score(other, "test")
+    task, before = at_hand.task, at_hand.score
+    one, other = onnx_runner(at_hand.float_), onnx_runner(made)
+    after = task.score(other, "test")
     drop, low, high = lost(task, before, after)
-    scale = points(before, after) / drop if drop else 0.0
+    in_points = points(before, after)
+    scale = in_points / drop if drop else 0.0
     alike = task.score(other, "test", one)
     return {
         "unit": before.unit,
         "before": before.value,
         "after": after.value,
-        "points": points(before, after),
+        "points": in_points,
         "points_low": scale * low,
         "points_high": scale * high,
         "samples": after.n,
@@ -165,14 +166,11 @@ def run(cases: Sequence[Case], output: Path) -> dict[str, Any]:
             "model": case.model,
             "passes": [repr(step) for step in passes],
             "fingerprint": fingerprint(case, passes),
-            "command": f"python -m benchmarks.structure {case.name!r}",
-            "made": now(),
-            "machine": machine(),
-            "versions": versions() | {"compress": compress.__version__},
+            **made_by(f"python -m benchmarks.structure {case.name!r}"),
         }
-        write(document, output)
+        write(document, output, page(document, CASES))
         print(f"{case.name}, seed {seed}: {_said(cell)}", file=sys.stderr, flush=True)
-    write(document, output)
+    write(document, output, page(document, CASES))
     return document
 
 
@@ -187,17 +185,9 @@ def retime(cases: Sequence[Case], output: Path) -> dict[str, Any]:
             watch = Stopwatch(seconds=1.0, threads=1, seed=seed)
             speed = speeds(shipped(from_entry(find(case.model))), read(file), watch)
             cell |= {"speed": speed, "machine": machine(), "timed": now()}
-            write(document, output)
+            write(document, output, page(document, CASES))
             print(f"{case.name}, seed {seed}: {_said(cell)}", file=sys.stderr, flush=True)
     return document
-
-
-def write(document: Mapping[str, Any], output: Path) -> None:
-    """The document, and the page beside it."""
-    with whole(output) as path:
-        path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    with whole(output.with_suffix(".md")) as path:
-        path.write_text(page(document, CASES), encoding="utf-8")
 
 
 def _said(cell: Mapping[str, Any]) -> str:

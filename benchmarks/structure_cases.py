@@ -26,7 +26,7 @@ class Case:
         model: of the zoo.
         passes: of a chain; a function of the cells measured before, where it hangs on one of them.
         seeds: of the recovery, one run each.
-        marks: what must be reached, by the names of `structure.MARKS`.
+        marks: what must be reached, by the names of `structure_page.MARKS`.
         about: the question of an ablation, "" for a result.
     """
 
@@ -52,19 +52,15 @@ RESULTS = (
         passes=(Prune(target="macs=0.45", recover=7000),),
         marks={"macs": 2.2, "points_high": 1.0},
     ),
-    Case(
-        name="gru-fsdd, pruned",
-        model="gru-fsdd",
-        passes=(Prune(ratio=0.5, recover=1600),),
-        seeds=SEEDS,
-        marks={"faster": 2.0, "flips": 0.01},
-    ),
-    Case(
-        name="lstm-fsdd, pruned",
-        model="lstm-fsdd",
-        passes=(Prune(ratio=0.5, recover=1600),),
-        seeds=SEEDS,
-        marks={"faster": 2.0, "flips": 0.01},
+    *(
+        Case(
+            name=f"{model}, pruned",
+            model=model,
+            passes=(Prune(ratio=0.5, recover=1600),),
+            seeds=SEEDS,
+            marks={"faster": 2.0, "flips": 0.01},
+        )
+        for model in ("gru-fsdd", "lstm-fsdd")
     ),
     Case(
         name="transformer-char, pruned, int8",
