@@ -111,7 +111,8 @@ def name_nodes(network: ir.Model) -> None:
     seen: set[str] = set()
     for node in network.graph.all_nodes():
         if not node.name or node.name in seen:
-            node.name = unused(node.name or node.op_type, taken | seen)
+            node.name = unused(node.name or node.op_type, taken)
+            taken.add(node.name)
         seen.add(node.name)
 
 

@@ -11,13 +11,12 @@ from export.recurrent_leaf import TWO_STATES
 from models.recurrent import PeepholeLSTM, ResetFirstGRU, SigmoidRNN
 
 from .axes import Dim, Sum, freeze_structure
-from .norm_rules import normalize_channels, normalize_groups, normalize_last
+from .norm_rules import TENSORS, normalize_channels, normalize_groups, normalize_last
 from .product_rules import affine, convolve
 from .ties import Call, Dims, Given, Rule
 from .unit_rules import embed, slopes, unknown
 
 _THREE_GATES = (nn.GRU, nn.GRUCell, ResetFirstGRU)
-_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def convolution(call: Call) -> Given:
@@ -49,14 +48,14 @@ def bilinear(call: Call) -> Given:
 
 def batch_norm(call: Call) -> Given:
     """Statistics and scale a channel."""
-    return normalize_channels(call, call.dims(0), [call.weight(name) for name in _NORM_TENSORS])
+    return normalize_channels(call, call.dims(0), [call.weight(name) for name in TENSORS])
 
 
 def instance_norm(call: Call) -> Given:
     """Statistics a channel and an example, over all positions."""
     x = call.dims(0)
     call.freeze(x[2:], "runs over it")
-    return normalize_channels(call, x, [call.weight(name) for name in _NORM_TENSORS])
+    return normalize_channels(call, x, [call.weight(name) for name in TENSORS])
 
 
 def last_norm(call: Call) -> Given:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .axes import Dim, size_of
-from .ties import Call, Dims, Given, Rule
+from .ties import Call, Dims, Given, Rule, named
+
+TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def channel_norm(call: Call) -> Given:
     """Batch normalization by function."""
     dims = call.dims("input")
-    names = ("weight", "bias", "running_mean", "running_var")
-    return normalize_channels(call, dims, [call.dims(name) for name in names])
+    return normalize_channels(call, dims, [call.dims(name) for name in TENSORS])
 
 
 def normalize_channels(call: Call, x: Dims, tensors: Sequence[Dims]) -> Dims:
@@ -66,26 +67,21 @@ def instance_norm(call: Call) -> Given:
     """Instance normalization by function."""
     x = call.dims("input")
     call.freeze(x[2:], "runs over it")
-    names = ("weight", "bias", "running_mean", "running_var")
-    return normalize_channels(call, x, [call.dims(name) for name in names])
+    return normalize_channels(call, x, [call.dims(name) for name in TENSORS])
 
 
 def with_statistics(call: Call) -> Given:
     """Batch normalization that gives its statistics too, as one without running statistics is traced."""
     x = call.dims("input")
-    names = ("weight", "bias", "running_mean", "running_var")
-    normalize_channels(call, x, [call.dims(name) for name in names if name in call.arguments])
+    normalize_channels(call, x, [call.dims(name) for name in TENSORS if name in call.arguments])
     statistics = [(x[1],) if shape == (size_of(x[1]),) else tuple(map(call.fixed, shape)) for shape in call.given[1:]]
     return [x, *statistics]
 
 
 NORMS: dict[str, Rule] = {
     "batch_norm": channel_norm,
-    **dict.fromkeys(
-        ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), with_statistics
-    ),
+    **named("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training", with_statistics),
     "instance_norm": instance_norm,
-    "layer_norm": layer_norm,
-    "rms_norm": layer_norm,
+    **named("layer_norm rms_norm", layer_norm),
     "group_norm": group_norm,
 }

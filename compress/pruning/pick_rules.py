@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .axes import Dim, size_of
-from .ties import Call, Dims, Given, Rule
+from .ties import Call, Dims, Given, Rule, named
 from .unit_rules import unknown
 
 _WHY = "looks positions up in it"
@@ -113,12 +113,11 @@ def _without(dims: Dims, place: int) -> Dims:
 
 
 PICKING: dict[str, Rule] = {
-    "index": index,
-    "_unsafe_index": index,
+    **named("index _unsafe_index", index),
     "index_put": put,
     "index_select": pick,
-    **dict.fromkeys(("index_add", "index_copy", "index_fill"), put_slices),
+    **named("index_add index_copy index_fill", put_slices),
     "gather": gather,
-    **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce"), scatter),
+    **named("scatter scatter_add scatter_reduce", scatter),
     "topk": largest,
 }

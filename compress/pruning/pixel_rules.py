@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from .axes import Product, size_of
-from .ties import Call, Given, Rule
+from .ties import Call, Given, Rule, named
 
 
 def pool(call: Call) -> Given:
@@ -79,12 +79,8 @@ def sample(call: Call) -> Given:
     return (call.tie(dims[0], grid[0]), dims[1], *(call.fixed(n) for n in call.given[2:]))
 
 
-def _named(names: str, rule: Rule) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
 PIXELS: dict[str, Rule] = {
-    **_named(
+    **named(
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
         "adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d max_pool2d_with_indices "
         "max_pool3d_with_indices reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
@@ -93,11 +89,11 @@ PIXELS: dict[str, Rule] = {
         "_upsample_nearest_exact2d _adaptive_avg_pool2d _adaptive_avg_pool3d",
         pool,
     ),
-    **_named("max_unpool2d max_unpool3d", unpool),
+    **named("max_unpool2d max_unpool3d", unpool),
     "pixel_shuffle": shuffle_pixels,
     "pixel_unshuffle": gather_pixels,
     "im2col": unfold_pixels,
     "col2im": fold_pixels,
     "unfold": windows,
-    **_named("grid_sampler grid_sampler_2d grid_sampler_3d", sample),
+    **named("grid_sampler grid_sampler_2d grid_sampler_3d", sample),
 }

@@ -11,7 +11,7 @@ from export.einsum import operands_and_result
 
 from .axes import Axis, Dim, Product, freeze_structure, size_of
 from .edits import Scale
-from .ties import Call, Dims, Given, Rule
+from .ties import Call, Dims, Given, Rule, named
 
 
 def matmul(call: Call) -> Given:
@@ -148,8 +148,8 @@ def attention(call: Call) -> Given:
 
 
 PRODUCTS: dict[str, Rule] = {
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "linalg_matmul"), matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), addmm),
+    **named("matmul mm bmm mv dot linalg_matmul", matmul),
+    **named("addmm baddbmm", addmm),
     "outer": outer,
     "inner": inner,
     "tensordot": tensordot,

@@ -10,7 +10,7 @@ from torch import fx
 
 from .axes import ONE, Axis, Dim, Product, Sum, regroup, size_of
 from .edits import Pieces
-from .ties import Call, Dims, Given, Rule, is_frozen
+from .ties import Call, Dims, Given, Rule, is_frozen, named
 from .unit_rules import fixed_results, unknown
 
 
@@ -260,30 +260,26 @@ def item(call: Call) -> Given:
     return found[place] if isinstance(found, list) else fixed_results(call)  # type: ignore[index]
 
 
-def _named(names: str, rule: Rule) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
 MOVING: dict[str, Rule] = {
-    **_named("view reshape unflatten flatten squeeze unsqueeze ravel", reshape),
-    **_named("permute transpose t mT movedim moveaxis swapaxes swapdims numpy_T", move),
-    **_named("cat concat concatenate", concat),
-    **_named("hstack vstack", pile),
+    **named("view reshape unflatten flatten squeeze unsqueeze ravel", reshape),
+    **named("permute transpose t mT movedim moveaxis swapaxes swapdims numpy_T", move),
+    **named("cat concat concatenate", concat),
+    **named("hstack vstack", pile),
     "stack": stack,
     "diagonal": diagonal,
-    **_named("split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split", take_apart),
+    **named("split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split", take_apart),
     "unbind": unbind,
     "select": select,
     "select_scatter": put_one,
-    **_named("slice narrow narrow_copy", cut_out),
+    **named("slice narrow narrow_copy", cut_out),
     "slice_scatter": put_in,
-    **_named("expand broadcast_to", expand),
+    **named("expand broadcast_to", expand),
     "expand_as": expand_as,
-    **_named("repeat tile", repeat),
+    **named("repeat tile", repeat),
     "repeat_interleave": repeat_each,
-    **_named("pad constant_pad_nd", pad),
+    **named("pad constant_pad_nd", pad),
     "channel_shuffle": shuffle_channels,
     "view_as_complex": join_pairs,
     "view_as_real": part_pairs,
-    **_named("zeros ones full empty new_zeros new_ones new_full new_empty", make),
+    **named("zeros ones full empty new_zeros new_ones new_full new_empty", make),
 }

@@ -23,6 +23,11 @@ Given = Dims | list[Any] | None  # of a tensor, of several, of a value that is n
 Rule = Callable[["Call"], Given]
 
 
+def named(names: str, rule: Rule) -> dict[str, Rule]:
+    """One rule for operations of several names, which are given with spaces between them."""
+    return dict.fromkeys(names.split(), rule)
+
+
 @dataclass(eq=False)
 class Tied:
     """A parameter or buffer under all its names, and its dimensions."""

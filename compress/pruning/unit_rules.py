@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from .axes import Axis, size_of
-from .ties import Call, Dims, Given, Rule
+from .ties import Call, Dims, Given, Rule, named
 
 _ZERO_IS_NOTHING = {
     "mean",
@@ -23,8 +23,8 @@ _ZERO_IS_NOTHING = {
     "std_mean",
     "linalg_vector_norm",
     "linalg_norm",
+    "norm",
 }
-_ZERO_IS_NOTHING |= {"norm"}
 
 
 def unknown(call: Call) -> Given:
@@ -183,26 +183,22 @@ def size(call: Call) -> Given:
     return None
 
 
-def _named(names: str, rule: Rule) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
 COMPUTING: dict[str, Rule] = {
-    **_named(
+    **named(
         "alias clone contiguous detach dropout alpha_dropout feature_dropout fill hardswish lift_fresh type_as "
         "log_sigmoid special_erf special_expit to _to_copy zeros_like ones_like full_like empty_like resolve_conj "
         "resolve_neg",
         same,
     ),
-    **_named(
+    **named(
         "where complex polar copy masked_fill subtract multiply divide true_divide floor_divide fmax fmin", pointwise
     ),
-    **_named(
+    **named(
         "softmax _softmax _safe_softmax log_softmax _log_softmax cumsum cumprod logcumsumexp cummax cummin sort "
         "argsort",
         along,
     ),
-    **_named(
+    **named(
         "mean sum nansum nanmean var std var_mean std_mean linalg_vector_norm norm amax amin max min all any prod "
         "aminmax logsumexp special_logsumexp argmax argmin median",
         reduce,
@@ -211,15 +207,15 @@ COMPUTING: dict[str, Rule] = {
     "pairwise_distance": distance,
     "linalg_norm": norm,
     "diff": difference,
-    **_named("roll flip", turn),
+    **named("roll flip", turn),
     "embedding": lookup,
     "embedding_bag": bags,
     "cosine_similarity": similarity,
     "glu": gate,
-    **_named("tril triu", triangle),
+    **named("tril triu", triangle),
     "prelu": prelu,
     "_weight_norm": scale_weight,
-    **_named("sym_size sym_numel", size),
+    **named("sym_size sym_numel", size),
 }
 
 

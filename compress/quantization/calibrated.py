@@ -76,10 +76,3 @@ def look(
         form_histograms(model, of_forms, batches, counted=counted),
         symmetric,
     )
-
-
-def calibrate(
-    model: Model, batches: Sequence[Arrays], *, method: Method = "minmax"
-) -> tuple[Ranges, dict[str, Ranges]]:
-    """Ranges of the tensors that static int8 may round: in the main graph, in each form."""
-    return look(model, batches, counted=method != "minmax").ranges(method)

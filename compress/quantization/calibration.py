@@ -17,7 +17,7 @@ from export.stream import stream
 from models.errors import DataError
 from models.records import Arrays, Form, InputSpec, Model
 
-from .calibration_data import ROWS, Kept, count, pieces, rows, shared_rows
+from .calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
 from .histogram import Histogram
 
 Array = np.ndarray[Any, Any]
@@ -184,7 +184,7 @@ def _stepped(
             free = not streams and shared_rows(whole, inputs) == 0
             start, end = 0, rows(whole)
             while start < end:
-                piece = _rows_of(whole, start, together) if free else dict(whole)
+                piece = cut(whole, slice(start, start + together)) if free else dict(whole)
                 piece.update(_states(inputs, piece, states))
                 made = dict(zip(wanted, session.run(wanted, piece), strict=True)) if wanted else {}
                 states = {spec.name: made[spec.state_of] for spec in inputs if spec.state_of is not None}
@@ -194,10 +194,6 @@ def _stepped(
                 together = min(ROWS, max(1, _RUN_BYTES // max(1, size)))
                 yield {**made, **piece}, samples
             done += end
-
-
-def _rows_of(piece: Arrays, start: int, number: int) -> dict[str, Array]:
-    return {name: array[start : start + number] for name, array in piece.items()}
 
 
 def _states(inputs: Sequence[InputSpec], piece: Arrays, states: Arrays) -> dict[str, Array]:

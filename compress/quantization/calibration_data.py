@@ -98,7 +98,7 @@ def gather(
     taken = Kept(in_memory)
     for batch in _source(model, context):
         for piece in pieces(batch, model.inputs, first=taken.samples):
-            taken.append(_cut(piece, slice(0, wanted)) if _may_cut(model) else piece)
+            taken.append(cut(piece, slice(0, wanted)) if _may_cut(model) else piece)
             wanted -= rows(piece)
             if wanted <= 0:
                 return _split(taken, samples)
@@ -153,7 +153,7 @@ def pieces(batch: Arrays, inputs: Sequence[InputSpec], *, first: int = 0) -> Ite
             f"Give batches of a multiple of {step}."
         )
     for start in range(0, total, step or ROWS):
-        yield _cut(data, slice(start, start + (step or ROWS)))
+        yield cut(data, slice(start, start + (step or ROWS)))
 
 
 def shared_rows(data: Arrays, inputs: Sequence[InputSpec]) -> int | None:
@@ -213,7 +213,8 @@ def _may_cut(model: Model) -> bool:
     return len(first) == 1 and isinstance(next(iter(first)), str)
 
 
-def _cut(batch: Arrays, part: slice) -> dict[str, Array]:
+def cut(batch: Arrays, part: slice) -> dict[str, Array]:
+    """So many samples of a batch whose arrays all count them."""
     return {name: array[part] for name, array in batch.items()}
 
 
@@ -224,7 +225,7 @@ def _split(batches: Kept, samples: int) -> tuple[Sequence[Arrays], Sequence[Arra
     if len(batches) == 1 and total > 1:
         (only,) = batches
         if len({len(a) for a in only.values() if a.ndim}) == 1 and all(a.ndim for a in only.values()):
-            return [_cut(only, slice(0, keep))], [_cut(only, slice(keep, None))]
+            return [cut(only, slice(0, keep))], [cut(only, slice(keep, None))]
     first = done = 0
     for size in batches._rows:
         if first and done + size > keep:

@@ -11,7 +11,7 @@ from torch import nn
 from compress.base import Context
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
-from compress.quantization.calibrated import calibrate
+from compress.quantization.calibrated import look
 from compress.quantization.choose import one_step, overall, timed
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
@@ -61,7 +61,7 @@ def test_a_layer_is_in_integers_in_all_forms_or_in_none(name):
 def test_a_form_is_calibrated_as_a_device_runs_it():
     model = exported("translator")
     data = context(model).calibration
-    main, of_forms = calibrate(model, data)
+    main, of_forms = look(model, data, counted=False).ranges()
     assert set(of_forms) == {"encode", "step"}
     step = of_forms["step"]
     alike = [r for r in step.values() if any(r.near(other) for other in main.values())]

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.quantization.calibrated import calibrate
+from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import activation_grid, weight_grid
@@ -215,7 +215,7 @@ def test_an_old_opset_is_raised_to_where_pairs_have_channels():
 
 def test_runtime_operators_are_the_same_network_in_fewer_bytes():
     model = fold(residual_net())
-    maker = Maker(model, scheme_for(find_device("any")), calibrate(model, data(model))[0])
+    maker = Maker(model, scheme_for(find_device("any")), look(model, data(model), counted=False).ranges()[0])
     pairs, operators = maker.static(), maker.static(operators=True)
     assert len(to_bytes(operators.model)) < len(to_bytes(pairs.model))
     x = data(model, 1, seed=9)[0]
