@@ -63,7 +63,7 @@ def look(
 
     def names_in(network: ir.Model) -> list[str]:
         written_out(network := network.clone())
-        placement = place(network, skip=skip)
+        placement = place(network, skip=skip, products=True)
         names = [placement.root(value).name or "" for value in placement.rounded]
         if everything:
             names += [value.name for node in network.graph for value in node.outputs if value.name]

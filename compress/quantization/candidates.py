@@ -58,6 +58,7 @@ class Maker:
         of_forms: what it saw in each further form; one that could not be run has its ranges from the main graph.
         calibration: the method that the ranges are by.
         calibrated: what other methods can take theirs from.
+        floats: layers of the main graph, and so of all forms, that do not compute in integers, each with the reason.
     """
 
     model: Model
@@ -67,6 +68,7 @@ class Maker:
     of_forms: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     calibration: Method = "minmax"
     calibrated: Calibrated | None = None
+    floats: Mapping[str, str] = field(default_factory=dict)
 
     def by(self, method: Method) -> Maker:
         """The same with ranges by another method, from what calibration saw."""
@@ -75,12 +77,20 @@ class Maker:
         ranges, of_forms = self.calibrated.ranges(method)
         return replace(self, ranges=ranges, of_forms=of_forms, calibration=method)
 
-    def static(self, *, per_channel: bool = True, operators: bool = False, store_rest: bool = False) -> Candidate:
+    def static(
+        self,
+        *,
+        per_channel: bool = True,
+        operators: bool = False,
+        products: bool = False,
+        store_rest: bool = False,
+    ) -> Candidate:
         """Weights and activations in int8, with the ranges that calibration saw.
 
         Args:
             per_channel: a weight scale for each output channel, and not one for the whole tensor.
             operators: write ONNX Runtime's integer operators themselves, and not the portable pairs that become them.
+            products: compute products of two activations, as attention has them, in integers too.
             store_rest: store the weights of what stays in float in 8 bits.
 
         Raises:
@@ -92,19 +102,21 @@ class Maker:
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             written_out(network)
-        floats = self._floats(graphs)
+        floats = self._floats(graphs, products)
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            placement, seen = self._placed(form, network, floats[form])
-            changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in placement.layers]
+            placement, seen = self._placed(form, network, floats[form], products)
+            computing = (*placement.layers, *(node for node in network.graph if node in placement.products))
+            changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
             shared_again(network, turned)
-            if operators and placement.layers:
+            if operators and computing:
                 network = as_operators(network)
             return self._finished(network, changed, placement.refused, store_rest)
 
-        return replace(self._made(static_name(per_channel, operators), edit), calibration=self.calibration)
+        name = static_name(per_channel, operators, products)
+        return replace(self._made(name, edit), calibration=self.calibration)
 
     def dynamic(self, *, per_channel: bool = True, store_rest: bool = False) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
@@ -151,7 +163,9 @@ class Maker:
         """Ranges of a graph's own tensors."""
         return self.ranges if form == MAIN else self.of_forms.get(form, {})
 
-    def _placed(self, form: str, network: ir.Model, floats: Mapping[str, str]) -> tuple[Placement, Mapping[str, Range]]:
+    def _placed(
+        self, form: str, network: ir.Model, floats: Mapping[str, str], products: bool
+    ) -> tuple[Placement, Mapping[str, Range]]:
         """The placement in one graph and its ranges: those calibration saw in it, else the main graph's, by layer.
 
         Where both know a tensor and differ by no more than rounding it has the main graph's range, so that a layer
@@ -170,7 +184,7 @@ class Maker:
             return main or next((read[reader] for reader in readers(value) if reader in read), None)
 
         while True:
-            placement = place(network, skip=self.skip, clips=clips, floats=floats)
+            placement = place(network, skip=self.skip, clips=clips, floats=floats, products=products)
             roots = {placement.root(value) for value in placement.rounded}
             found = {value.name or "": seen for value in roots if (seen := range_of(value)) is not None}
             missing = {value for value in roots if value.name not in found}
@@ -178,14 +192,14 @@ class Maker:
                 return placement, found
             floats = {**dict.fromkeys(_beside(placement, missing), UNSEEN), **floats}
 
-    def _floats(self, graphs: Mapping[str, ir.Model]) -> dict[str, dict[str, str]]:
+    def _floats(self, graphs: Mapping[str, ir.Model], products: bool) -> dict[str, dict[str, str]]:
         """In each form the nodes that stay in float because their layer does in another one, with the reason."""
-        floats: dict[str, dict[str, str]] = {form: {} for form in graphs}
+        floats: dict[str, dict[str, str]] = {form: dict(self.floats) if form == MAIN else {} for form in graphs}
         while len(graphs) > 1:
             nodes: dict[str, dict[str, str]] = {}
             refused: dict[str, str] = {}
             for form, network in graphs.items():
-                placement, _ = self._placed(form, network, floats[form])
+                placement, _ = self._placed(form, network, floats[form], products)
                 nodes[form] = {node.name or "": layer_of(node) for node in placement.layers}
                 left = {note.layer: note.text for note in placement.refused}
                 for node in network.graph.all_nodes():
@@ -211,9 +225,12 @@ class Maker:
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
 
 
-def static_name(per_channel: bool, operators: bool) -> str:
+def static_name(per_channel: bool, operators: bool, products: bool = False) -> str:
     """What a static candidate is called."""
-    return f"static per {'channel' if per_channel else 'tensor'}{' QOperator' if operators else ''}"
+    return (
+        f"static per {'channel' if per_channel else 'tensor'}"
+        f"{' with products' if products else ''}{' QOperator' if operators else ''}"
+    )
 
 
 def raised(model: Model, batches: Sequence[Arrays] = ()) -> Model:
@@ -236,7 +253,7 @@ def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:
     """Names of the layers that read or give a tensor whose range nobody knows, all of them if none does so directly."""
     names = {
         node.name or ""
-        for node in placement.layers
-        if placement.root(node.inputs[0]) in missing or any(v in missing for v in placement.results(node))  # type: ignore[arg-type]
+        for node in placement.chosen - placement.carriers
+        if any(placement.root(v) in missing for v in (*placement.reads(node), *placement.results(node)))
     }
-    return frozenset(names or {node.name or "" for node in placement.layers})
+    return frozenset(names or {node.name or "" for node in placement.chosen - placement.carriers})

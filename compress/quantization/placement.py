@@ -45,6 +45,7 @@ class Placement:
 
     Args:
         layers: nodes with weights, each with its weight.
+        products: of two activations, as in attention.
         carriers: nodes without weights that stay in integers between them.
         rounded: tensors that are rounded, in the graph's order.
         replaced: those of them that exist only rounded; float consumers read them back.
@@ -54,6 +55,7 @@ class Placement:
     """
 
     layers: dict[ir.Node, Weight] = field(default_factory=dict)
+    products: set[ir.Node] = field(default_factory=set)
     carriers: set[ir.Node] = field(default_factory=set)
     rounded: list[ir.Value] = field(default_factory=list)
     replaced: set[ir.Value] = field(default_factory=set)
@@ -61,11 +63,22 @@ class Placement:
     dropped: list[ir.Node] = field(default_factory=list)
     refused: list[Note] = field(default_factory=list)
 
+    @property
+    def chosen(self) -> set[ir.Node]:
+        """All that compute in integers."""
+        return self.carriers | self.products | self.layers.keys()
+
     def root(self, value: ir.Value) -> ir.Value:
         """The tensor whose range decides the grid of this one."""
         while value in self.shares:
             value = self.shares[value]
         return value
+
+    def reads(self, node: ir.Node) -> list[ir.Value]:
+        """The tensors that a chosen node takes rounded."""
+        if node in self.carriers:
+            return _operands(node)
+        return [value for value in node.inputs[: 2 if node in self.products else 1] if value is not None]
 
     def results(self, node: ir.Node) -> list[ir.Value]:
         """What a node gives, past the ReLU or Clip that follows it."""
@@ -73,7 +86,12 @@ class Placement:
 
 
 def place(
-    network: ir.Model, *, skip: Sequence[str] = (), clips: bool = True, floats: Mapping[str, str] = MappingProxyType({})
+    network: ir.Model,
+    *,
+    skip: Sequence[str] = (),
+    clips: bool = True,
+    floats: Mapping[str, str] = MappingProxyType({}),
+    products: bool = False,
 ) -> Placement:
     """Decide for the main graph of a network; bodies of If, Loop and Scan stay in float.
 
@@ -82,14 +100,17 @@ def place(
         skip: patterns of layer names that stay in float.
         clips: whether the grid's ends may do a ReLU's work; only the asymmetric grid has its end at zero.
         floats: names of layers that stay in float, each with the reason.
+        products: whether products of two activations are computed in integers too.
     """
     placement = Placement()
     main, heads = set(network.graph), mixed_heads(network.graph)
     for node in everywhere(network):
-        reason = _refusal(node, node in main, skip, floats)
+        reason = _refusal(node, node in main, skip, floats, products)
         if reason is None and node in heads:
             reason = MIXED
-        if reason is None:
+        if reason is None and not weights_of(node):
+            placement.products.add(node)
+        elif reason is None:
             placement.layers[node] = weights_of(node)[0]
         elif reason:
             placement.refused.append(Note(node.name or "", reason))
@@ -98,13 +119,23 @@ def place(
     return placement
 
 
-def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[str, str]) -> str | None:
+def of_activations(node: ir.Node) -> bool:
+    """Whether it is a product of two activations, neither of which is a constant."""
+    return (
+        node.op_type == "MatMul"
+        and node.domain in ("", "ai.onnx")
+        and all(v is not None and v.const_value is None and v.dtype in (None, ir.DataType.FLOAT) for v in node.inputs)
+        and not any(p is not None and p.op_type == "DequantizeLinear" for p in node.predecessors())
+    )
+
+
+def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[str, str], products: bool) -> str | None:
     """Why a node stays in float: None if it need not, "" if it is no layer."""
     weights = weights_of(node)
-    if not weights:
-        if node.op_type == "MatMul" and not any(v is not None and v.const_value is not None for v in node.inputs):
-            return "a product of two activations, as in attention: static mode keeps it in float"
+    if not weights and not of_activations(node):
         return ""
+    if not weights and not products:
+        return "a product of two activations, as in attention, in float"
     if is_skipped(node.name or "", skip):
         return "skipped, as asked"
     if node.op_type not in STATIC:
@@ -113,7 +144,7 @@ def _refusal(node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[
         return "it lies in the body of an If, Loop or Scan, where calibration cannot look"
     if node.name in floats:
         return floats[node.name or ""]
-    return _unfit(node, weights[0])
+    return _unfit(node, weights[0]) if weights else None
 
 
 def _unfit(node: ir.Node, weight: Weight) -> str | None:
@@ -180,7 +211,7 @@ def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:
         ):
             available.update(_result(node))
             possible.append(node)
-    wanted = {node.inputs[0] for node in placement.layers}
+    wanted = {value for node in placement.chosen for value in placement.reads(node)}
     for node in reversed(possible):
         if wanted.intersection(_result(node)):
             placement.carriers.add(node)
@@ -189,14 +220,12 @@ def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:
 
 def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
     """Collect the tensors at the borders of integer operators."""
-    chosen = placement.carriers | placement.layers.keys()
+    chosen = placement.chosen
     rounded: dict[ir.Value, None] = {}
     for node in graph:
         if node not in chosen:
             continue
-        for value in _operands(node) if node in placement.carriers else node.inputs[:1]:
-            assert value is not None
-            rounded.setdefault(value)
+        rounded.update(dict.fromkeys(placement.reads(node)))
         # a convolution and a carrier have no kernel that reads integers and gives floats; a product of matrices has
         if node in placement.carriers or node.op_type == "Conv":
             for value in _result(node):
@@ -204,7 +233,7 @@ def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
                 placement.replaced.add(value)
                 if node.op_type in MOVING and _result(node) == list(node.outputs):
                     placement.shares[value] = node.inputs[0]  # type: ignore[assignment]
-    for node in placement.layers:
+    for node in (*placement.layers, *placement.products):
         for value in _result(node):
             if value in rounded and not value.is_graph_output() and all(use.node in chosen for use in value.uses()):
                 placement.replaced.add(value)

@@ -42,7 +42,7 @@ def write_qdq(
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
     """
     edit = editors(network)[network.graph]
-    chosen = placement.carriers | placement.layers.keys()
+    chosen = placement.chosen
     named = {value: ranges[placement.root(value).name or ""] for value in placement.rounded}
     moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}
     grids = {moved.get(value, value): activation_grid(r.low, r.high, scheme.activations) for value, r in named.items()}
