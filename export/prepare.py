@@ -29,6 +29,7 @@ from onnxscript import optimizer, rewriter
 from export.fold_batchnorm import fold_batch_norms
 from export.identities import remove_identities
 from export.onnx_repair import unused
+from export.pooling import pool_globally
 from export.rewrites import rules_for
 
 _SMALL = 64  # elements; a constant as small may be stored twice
@@ -55,6 +56,7 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         _fold_constants(network)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
         fold_batch_norms(network)
+        pool_globally(network)
         if rewrites:
             rewriter.rewrite(network, rules_for(opset_of(network)))
         _fold_constants(network)
