@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from compress.base import Context, Note, Progress
-from compress.quantization.candidates import Candidate, Maker, static_name
+from compress.quantization.candidates import LOOPED, Candidate, Maker, static_name
 from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, overall, timed
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
@@ -149,6 +149,8 @@ def _makers(maker: Maker) -> Iterator[tuple[str, Callable[[], Candidate]]]:
                 yield name, partial(maker.static, store_rest=True, per_channel=per_channel, operators=operators)
     if scheme.fuses:
         yield "dynamic", partial(maker.dynamic, store_rest=True)
+        if maker.has_loops():
+            yield LOOPED, partial(maker.dynamic, store_rest=True, loops=True)
 
 
 def integer_nodes(model: Model) -> dict[str, int]:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.quantization.calibrated import Calibrated
-from compress.quantization.dynamic_int8 import write_dynamic
+from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.half import compute_half, store_half
 from compress.quantization.histogram import Range
 from compress.quantization.onnx_weights import weights_of
@@ -29,6 +29,7 @@ from export.prepare import opset_of
 from models.errors import CompressError
 from models.records import Arrays, Model
 
+LOOPED = "dynamic with loops"
 UNSEEN = "calibration has no data that passes it"
 PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
@@ -118,16 +119,27 @@ class Maker:
         name = static_name(per_channel, operators, products)
         return replace(self._made(name, edit), calibration=self.calibration)
 
-    def dynamic(self, *, per_channel: bool = True, store_rest: bool = False) -> Candidate:
-        """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
+    def dynamic(self, *, per_channel: bool = True, store_rest: bool = False, loops: bool = False) -> Candidate:
+        """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment.
+
+        Args:
+            per_channel: a weight scale for each output channel, and not one for the whole tensor.
+            store_rest: store the weights of what stays in float in 8 bits.
+            loops: write GRU and RNN as loops of integer products.
+        """
 
         def edit(_: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            changed, refused = write_dynamic(network, self.scheme, skip=self.skip, per_channel=per_channel)
+            changed, refused = write_dynamic(network, self.scheme, skip=self.skip, per_channel=per_channel, loops=loops)
             shared_again(network, turned)
             return self._finished(network, changed, refused, store_rest)
 
-        return self._made("dynamic", edit)
+        return self._made(LOOPED if loops else "dynamic", edit)
+
+    def has_loops(self) -> bool:
+        """Whether a GRU or RNN in one of the forms can become a loop of integer products."""
+        networks: list[Any] = [self.model.network, *(form.network for form in self.model.forms.values())]
+        return any(has_loops(network, self.skip) for network in networks)
 
     def weights(self, *, per_channel: bool = True) -> Candidate:
         """Weights stored in int8, computed in float."""

@@ -16,55 +16,83 @@ from compress.base import Note
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.recurrent_int8 import LOOPS, loop_refusal, write_loop
+from compress.quantization.recurrent_steps import CONTRIB
 from compress.quantization.schemes import Scheme
+from export.prepare import opset_of
 
 Array = np.ndarray[Any, Any]
 
-_CONTRIB = "com.microsoft"
 _NO_KERNEL = {
     "Conv": "ConvInteger, the only dynamic int8 kernel for convolutions, is 5 to 14 times slower than float",
     "ConvTranspose": "no int8 kernel for ConvTranspose in ONNX Runtime; weights mode stores it in 8 bits",
-    "GRU": "no dynamic int8 kernel for GRU in ONNX Runtime; weights mode stores it in 8 bits",
-    "RNN": "no dynamic int8 kernel for RNN in ONNX Runtime; weights mode stores it in 8 bits",
+    **{
+        kind: f"no dynamic int8 kernel for {kind} in ONNX Runtime; weights mode stores it in 8 bits, and auto tries a "
+        "loop of int8 products, which pays for large ones"
+        for kind in LOOPS
+    },
     "Gather": "an embedding is looked up and not computed; weights mode stores it in 8 bits",
 }
 
 
 def write_dynamic(
-    network: ir.Model, scheme: Scheme, *, skip: Sequence[str] = (), per_channel: bool = True
+    network: ir.Model, scheme: Scheme, *, skip: Sequence[str] = (), per_channel: bool = True, loops: bool = False
 ) -> tuple[list[Note], list[Note]]:
     """Edit the network in place; gives the layers now in int8, and those that stay in float with the reason.
 
     Bodies of If, Loop and Scan are edited too; constants stay in the graph that held them.
+
+    Args:
+        network: edited.
+        scheme: of the device.
+        skip: patterns of layers that stay in float.
+        per_channel: a weight scale for each output channel, and not one for the whole tensor.
+        loops: write GRU and RNN as loops of integer products.
     """
     changed: list[Note] = []
     refused: list[Note] = []
-    edits = editors(network)
+    edits, opset = editors(network), opset_of(network)
     for node in list(everywhere(network)):
         if not (weights := weights_of(node)):
             continue
-        if reason := refusal(node, weights, skip):
+        if reason := refusal(node, weights, skip, loops_opset=opset if loops else None):
             refused.append(Note(node.name or "", reason))
             continue
         changed.append(Note(node.name or "", f"{node.op_type} in int8, ranges taken at run time"))
-        if node.op_type == "LSTM":
-            _write_lstm(edits[weights[0].value.graph], node, weights, scheme, per_channel)  # type: ignore[index]
+        constants = edits[weights[0].value.graph]  # type: ignore[index]
+        if node.op_type in LOOPS:
+            edit = edits[node.graph]  # type: ignore[index]
+            write_loop(node, constants, edit, scheme, opset=opset, per_channel=per_channel)
+        elif node.op_type == "LSTM":
+            _write_lstm(constants, node, weights, scheme, per_channel)
         else:
-            _write_product(edits[weights[0].value.graph], node, weights[0], scheme, per_channel)  # type: ignore[index]
-    if any(node.domain == _CONTRIB for node in everywhere(network)):
-        network.graph.opset_imports[_CONTRIB] = 1
+            _write_product(constants, node, weights[0], scheme, per_channel)
+    if any(node.domain == CONTRIB for node in everywhere(network)):
+        network.graph.opset_imports[CONTRIB] = 1
     drop_unused(network)
     return changed, refused
 
 
-def refusal(node: ir.Node, weights: tuple[Weight, ...], skip: Sequence[str]) -> str | None:
-    """Why a layer has no dynamic int8, or None where it has."""
+def has_loops(network: ir.Model, skip: Sequence[str] = ()) -> bool:
+    """Whether a GRU or RNN in it can become a loop of integer products."""
+    layers = ((node, weights_of(node)) for node in everywhere(network) if node.op_type in LOOPS)
+    opset = opset_of(network)
+    return any(weights and refusal(node, weights, skip, loops_opset=opset) is None for node, weights in layers)
+
+
+def refusal(
+    node: ir.Node, weights: tuple[Weight, ...], skip: Sequence[str], *, loops_opset: int | None = None
+) -> str | None:
+    """Why a layer has no dynamic int8, or None where it has; loops are written where the graph's opset is given."""
     if is_skipped(node.name or "", skip):
         return "skipped, as asked"
-    if node.op_type not in ("MatMul", "Gemm", "LSTM"):
+    is_loop = loops_opset is not None and node.op_type in LOOPS
+    if node.op_type not in ("MatMul", "Gemm", "LSTM") and not is_loop:
         return _NO_KERNEL.get(node.op_type, f"no dynamic int8 kernel for {node.op_type} in ONNX Runtime")
     if not all(np.isfinite(array(weight.value)).all() for weight in weights):
         return "its weights hold NaN or infinity"
+    if is_loop and loops_opset is not None:
+        return loop_refusal(node, weights, loops_opset)
     if node.op_type == "LSTM":
         if attribute(node, "layout", 0):
             return "it takes its input batch first (layout=1), which the integer kernel does not"
@@ -129,7 +157,7 @@ def _write_lstm(edit: Editor, node: ir.Node, weights: tuple[Weight, ...], scheme
 def _replace(node: ir.Node, operator: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]) -> None:
     """Put another operator in a node's place, under its name and with its outputs."""
     made = ir.Node(
-        _CONTRIB,
+        CONTRIB,
         operator,
         inputs,
         attributes,

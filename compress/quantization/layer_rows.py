@@ -21,6 +21,7 @@ from models.records import Arrays, Model, OutputSpec
 
 Array = np.ndarray[Any, Any]
 _BRIDGES = ("DequantizeLinear", "Cast", "Mul")  # between a stored constant and the layer that reads it
+_BEFORE_A_LOOP = "DynamicQuantizeMatMul"  # of a GRU in int8: what its input gives to the gates
 
 
 def layer_rows(
@@ -77,15 +78,20 @@ def _decision(text: str) -> str:
 
 
 def _constant_bytes(node: ir.Node) -> int:
-    """Bytes of all constants that a layer reads, also through what makes floats of them."""
+    """Bytes of all constants that a layer reads, also through what makes floats of them, and in the body of a loop."""
     total = 0
-    for value in node.inputs:
+    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    inner = {value: None for body in bodies for each in body for value in each.inputs}
+    for value in (*node.inputs, *inner):
         if value is None:
             continue
         producer = value.producer()
         if value.const_value is not None:
             total += value.const_value.nbytes
-        elif producer is not None and producer.op_type in _BRIDGES and _is_constant(producer):
+        elif producer is not None and (
+            (producer.op_type in _BRIDGES and _is_constant(producer))
+            or (bodies and producer.op_type == _BEFORE_A_LOOP and producer.graph is node.graph)
+        ):
             total += _constant_bytes(producer)
     return total
 

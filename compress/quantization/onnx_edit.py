@@ -55,15 +55,41 @@ class Editor:
         *,
         output: str,
         before: ir.Node | None = None,
+        domain: str = "",
+        name: str = "",
     ) -> ir.Value:
-        """Add a node with one output, in front of another or at the end, and named for it; the output says no shape."""
-        made = ir.val(_free(output, self._names))
-        node = ir.node(operator, inputs, attributes, outputs=[made], name=_free(made.name or "", self._nodes))
+        """Add a node with one output, in front of another or at the end; the output says no shape.
+
+        A node is named for its output, or as asked.
+        """
+        (made,) = self.nodes(operator, inputs, attributes, outputs=[output], before=before, domain=domain, name=name)
+        return made
+
+    def nodes(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: dict[str, Any] | None = None,
+        *,
+        outputs: Sequence[str],
+        before: ir.Node | None = None,
+        domain: str = "",
+        name: str = "",
+    ) -> list[ir.Value]:
+        """The same with any number of outputs; the node is named for the first."""
+        made = [ir.val(_free(output, self._names)) for output in outputs]
+        name = _free(name or made[0].name or "", self._nodes)
+        node = ir.node(operator, inputs, attributes, domain=domain, outputs=made, name=name)
         if before is None:
             self.graph.append(node)
         else:
             self.graph.insert_before(before, node)
         return made
+
+    def body(self, inputs: Sequence[str]) -> Editor:
+        """An editor for a new graph that a node of this one can hold, empty but for its inputs in float."""
+        values = [ir.val(_free(given, self._names), dtype=ir.DataType.FLOAT) for given in inputs]
+        return Editor(ir.Graph(values, [], nodes=[], name="body"), self._names, self._nodes)
 
 
 def _free(name: str, taken: set[str | None]) -> str:
