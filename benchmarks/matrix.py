@@ -30,7 +30,7 @@ from compress.base import Context, Outcome, Pass
 from compress.distill import Distill
 from compress.ledger import lost
 from compress.pruning.prune import Prune
-from compress.quantization.auto import size
+from compress.quantization.field import size
 from compress.quantization.choose import points, timed
 from compress.quantization.quantize import Quantize
 from compress.recipe import steps
@@ -44,7 +44,7 @@ from export.stopwatch import Stopwatch
 from export.wrap import from_entry
 from models import WEIGHTS, ZOO, find
 from models.errors import CompressError
-from models.records import Entry, Model, Runner, Score, Split, Task
+from models.records import Arrays, Entry, Model, Runner, Score, Split, Task
 
 RESULT = Path(__file__).parent / "results" / "matrix.json"
 COLUMNS = ("int8", "pruned", "distilled", "alone", "chain")
@@ -79,7 +79,7 @@ def subject(entry: Entry, *, quick: bool = False, seed: int = 0) -> Subject:
     """The trained model, its fp32 ONNX, and that one's score on test."""
     model, task = from_entry(entry), entry.task()
     if quick:
-        task = _Beginning(task)
+        task = Beginning(task)
     float_ = shipped(model)
     watch = Stopwatch(seconds=0.03 if quick else 1.0, threads=1, seed=seed)
     score = task.score(onnx_runner(float_), "test")
@@ -149,17 +149,25 @@ def measure(column: str, subject: Subject) -> dict[str, Any]:
 
 def speeds(before: Model, after: Model, watch: Stopwatch) -> dict[str, dict[str, Any]]:
     """Speed of each form against the same form in float, by turns: a device runs some of them, training all at once."""
-    found = {}
-    for form, timings in timed({"float": before, "after": after}, Context(measure=watch), ()).items():
-        (pair,) = timings.comparisons
-        found[form] = {
-            "speedup": pair.speedup,
-            "low": pair.low,
-            "high": pair.high,
-            "verdict": pair.verdict,
-            "before_ms": timings.timings["float"].median_ms,
-            "after_ms": timings.timings["after"].median_ms,
-        }
+    return speeds_of({"float": before, "after": after}, Context(measure=watch))["after"]
+
+
+def speeds_of(
+    models: Mapping[str, Model], context: Context, data: Sequence[Arrays] = ()
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same for any number of models, all by turns: each after the first against it, by form."""
+    first, *others = models
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in others}
+    for form, timings in timed(models, context, data).items():
+        for pair in timings.comparisons:
+            found[pair.b][form] = {
+                "speedup": pair.speedup,
+                "low": pair.low,
+                "high": pair.high,
+                "verdict": pair.verdict,
+                "before_ms": timings.timings[first].median_ms,
+                "after_ms": timings.timings[pair.b].median_ms,
+            }
     return found
 
 
@@ -227,7 +235,7 @@ def _facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Beginning:
+class Beginning:
     """A task whose test and validation splits are their first batches alone, for a quick look."""
 
     task: Task

@@ -27,7 +27,7 @@ from benchmarks.structure_page import page
 from compress import checkpoints
 from compress.base import Pass
 from compress.ledger import lost
-from compress.quantization.auto import size
+from compress.quantization.field import size
 from compress.quantization.choose import points
 from compress.recipe import fields_of, steps
 from export.cost import cost
@@ -40,7 +40,7 @@ from export.wrap import from_entry
 from models import find
 from models.errors import CompressError
 from models.intervals import bootstrap
-from models.records import Model, Runner, Task
+from models.records import Model, Runner, Score, Task
 
 RESULT = Path(__file__).parent / "results" / "structure.json"
 KEPT = Path(__file__).parents[1] / ".matrix"  # beside the matrix's models
@@ -76,25 +76,32 @@ def measure(case: Case, at_hand: Subject, passes: Sequence[Pass]) -> dict[str, A
 
 def scores(at_hand: Subject, made: Model) -> dict[str, Any]:
     """What is lost, with its interval; how many decisions are other ones; bits for each decision, where there are."""
-    task, before = at_hand.task, at_hand.score
+    task = at_hand.task
     one, other = onnx_runner(at_hand.float_), onnx_runner(made)
-    after = task.score(other, "test")
-    drop, low, high = lost(task, before, after)
-    in_points = points(before, after)
-    scale = in_points / drop if drop else 0.0
+    found = in_points(task, at_hand.score, task.score(other, "test"))
     alike = task.score(other, "test", one)
     return {
-        "unit": before.unit,
-        "before": before.value,
-        "after": after.value,
-        "points": in_points,
-        "points_low": scale * low,
-        "points_high": scale * high,
-        "samples": after.n,
+        **found,
         "flips": 1 - alike.value,
         "flips_low": 1 - alike.high,
         "flips_high": 1 - alike.low,
         **bits(task, one, other),
+    }
+
+
+def in_points(task: Task, before: Score, after: Score) -> dict[str, Any]:
+    """Two scores and the points between them, with the 95 % interval of the paired difference."""
+    drop, low, high = lost(task, before, after)
+    dropped = points(before, after)
+    scale = dropped / drop if drop else 0.0
+    return {
+        "unit": before.unit,
+        "before": before.value,
+        "after": after.value,
+        "points": dropped + 0.0,  # no -0
+        "points_low": scale * low + 0.0,
+        "points_high": scale * high + 0.0,
+        "samples": after.n,
     }
 
 
