@@ -27,7 +27,6 @@ from benchmarks.int8_page import page
 from benchmarks.int8_variants import VARIANTS, How, made_with, make
 from benchmarks.matrix import speeds_of
 from compress.base import Context
-from compress.quantization.field import size
 from export.onnx_file import write as write_model
 from export.stopwatch import Stopwatch
 from models import ZOO
@@ -46,10 +45,15 @@ def measure(variant: str, case: Case, file: Path, how: How) -> dict[str, Any]:
     try:
         facts = make(variant, case, file, how)
         made = case.loaded(file)
-        files = [file, *(file.with_name(f"{file.stem}.{form}.onnx") for form in made.forms)]
-        return {"bytes": sum(each.stat().st_size for each in files), **facts, **case.judged(made)}
+        return {"bytes": _bytes(file, case), **facts, **case.judged(made)}
     except CompressError as refusal:
         return {"refused": str(refusal)}
+
+
+def _bytes(file: Path, case: Case) -> int:
+    """Of the files of all forms, as they are shipped."""
+    forms = (file.with_name(f"{file.stem}.{form}.onnx") for form in case.float_.forms)
+    return sum(each.stat().st_size for each in (file, *forms))
 
 
 def fingerprint(name: str, variant: str, how: How, batches: int) -> str:
@@ -122,7 +126,7 @@ def _measured(row: dict[str, Any], name: str, wanted: list[str], how: How, batch
     how.float_.parent.mkdir(parents=True, exist_ok=True)
     write_model(case.float_, how.float_)
     int8_emulated.keep(case, how.float_.parent)
-    row |= {"bytes": size(case.float_), "random": case.task is None}
+    row |= {"bytes": _bytes(how.float_, case), "random": case.task is None}
     if case.score is not None:
         row |= {"unit": case.score.unit, "score": case.score.value, "samples": case.score.n}
     kept = [v for v, cell in row["cells"].items() if v not in wanted and "refused" not in cell]
