@@ -26,8 +26,11 @@ from onnx_ir.passes.common import (
 )
 from onnxscript import optimizer, rewriter
 
+from export.activations import resolve_types, spell_activations
 from export.fold_batchnorm import fold_batch_norms
+from export.gelu import spell_gelus
 from export.identities import remove_identities
+from export.norms import spell_norms
 from export.onnx_repair import unused
 from export.pooling import pool_globally
 from export.rewrites import rules_for
@@ -58,9 +61,15 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         fold_batch_norms(network)
         pool_globally(network)
         if rewrites:
+            resolve_types(network)
             rewriter.rewrite(network, rules_for(opset_of(network)))
         _fold_constants(network)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        if rewrites:
+            spell_gelus(network)
+            spell_norms(network)
+            spell_activations(network)
+            LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
         LiftSubgraphInitializersToMainGraphPass()(network)
         _store_once(network)
         CommonSubexpressionEliminationPass()(network)
