@@ -7,34 +7,30 @@ again, and not in the whole sequence alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
-from compress.base import Context, Note, Progress
-from compress.quantization.candidates import LOOPED, Candidate, Maker, static_name
-from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best, overall, timed
+from compress.base import Context, Note
+from compress.quantization.candidates import Candidate, Maker
+from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, best, overall, timed
+from compress.quantization.field import Field
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
+from compress.quantization.study import Study, explore, study
 from export.device import Device
 from export.forms import MAIN
 from export.machine import machine
-from export.onnx_file import to_bytes
-from export.session import optimized_graph
-from models.errors import CompressError
 from models.records import Arrays, Model, example, sizes_of
-
-# operators of the optimized graph that compute in integers
-_INTEGER = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize", "ConvInteger")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The candidate to return, and the numbers it was chosen by."""
+    """The candidate to return, the numbers it was chosen by, and what is known of its layers."""
 
     chosen: Candidate
     facts: Mapping[str, Any]
+    study: Study | None = None
 
 
 def decide(
@@ -57,28 +53,23 @@ def decide(
         prefer: the fastest, or the smallest that is no slower.
     """
     model = maker.model
-    offered, refused = _offered(maker, context.progress)
+    clock = context.measure is not None and (device.is_here or device.name == "any")
     judge, judged_on = _judge(model, context, unseen, max_drop)
-    judged = []
-    for position, (candidate, nodes) in enumerate(offered.values()):
-        _tell(context.progress, "judging candidates", position, len(offered), candidate.name)
-        judged.append(_judged(candidate, nodes, _ITSELF if candidate.name == FLOAT else judge(candidate.model)))
-    static = [one for one in judged if one.name.startswith("static")]
-    lost = [] if any(one.loss.keeps for one in static) else [one.name for one in static]
-    for candidate, loss in other_ranges(maker, lost, judge):
-        nodes = integer_nodes(candidate.model) if maker.scheme.fuses else {}
-        if loss.keeps:
-            offered[candidate.name] = candidate, nodes
-            judged.append(_judged(candidate, nodes, loss))
-        else:  # need not be timed
-            refused.append({"name": candidate.name, "refused": f"it loses too much: {loss.text}"})
+    field = Field(maker, judge, context.progress)
+    static = field.static()
+    if static and not any(loss.keeps for _, loss in static):
+        for made, loss in other_ranges(maker, [made.way for made, _ in static], judge):
+            field.offer(made, loss)
+    looked = _looked(field, unseen, context, clock) if static else None
     timed_on = ""
-    if context.measure is not None and (device.is_here or device.name == "any") and len(offered) > 1:
-        _tell(context.progress, "timing candidates", len(offered), len(offered), "by turns")
+    judged = field.judged
+    if clock and len(judged) > 1:
+        if context.progress is not None:
+            context.progress("timing candidates", len(judged), len(judged), detail="by turns")
         judged, timed_on = _with_times(judged, context, unseen), machine()["instruction_set"]
-    order = [n for start in _untimed_order(maker.scheme, device) for n in offered if n.split(",")[0] == start]
+    order = [n for start in _untimed_order(maker.scheme, device) for n in field.candidates if n.split(",")[0] == start]
     winner = best(judged, prefer, order=order)
-    chosen, nodes = offered[winner.name]
+    chosen = field.candidates[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
     if not maker.ranges and not maker.scheme.why_not_int8:
         why += "; static int8 was not tried: there are no calibration data"
@@ -87,75 +78,18 @@ def decide(
         "why": why,
         "judged_on": judged_on,
         "timed_on": timed_on,
-        "integer_nodes": nodes,
-        "candidates": [*map(_row, judged), *refused],
+        "integer_nodes": dict(field.nodes[winner.name]),
+        "candidates": [*map(_row, judged), *field.refused],
     }
-    return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts)
+    return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts, looked)
 
 
-_ITSELF = Loss(points=0.0, text="what the others are held against", keeps=True)
-
-
-def _offered(
-    maker: Maker, progress: Progress | None
-) -> tuple[dict[str, tuple[Candidate, dict[str, int]]], list[dict[str, Any]]]:
-    """Each candidate with its integer nodes, float first; and those that are no choice, with the reason."""
-    offered: dict[str, tuple[Candidate, dict[str, int]]] = {FLOAT: (Candidate(FLOAT, maker.model), {})}
-    refused: list[dict[str, Any]] = []
-    makers = list(_makers(maker))
-    for position, (name, make) in enumerate(makers):
-        _tell(progress, "making candidates", position, len(makers), name)
-        try:
-            candidate = make()
-            nodes = integer_nodes(candidate.model) if maker.scheme.fuses else {}
-        except CompressError as error:  # an old graph that no converter raises, or one that the runtime does not take
-            refused.append({"name": name, "refused": str(error)})
-            continue
-        if not candidate.changed:
-            refused.append({"name": name, "refused": "it changes no layer"})
-        elif maker.scheme.fuses and not nodes and name.startswith(("static", "dynamic")):
-            refused.append({"name": name, "refused": "the runtime computes nothing of it in integers"})
-        else:
-            offered[name] = candidate, nodes
-    return offered, refused
-
-
-def _judged(candidate: Candidate, nodes: Mapping[str, int], loss: Loss) -> Judged:
-    return Judged(
-        name=candidate.name,
-        model=candidate.model,
-        bytes=size(candidate.model),
-        loss=loss,
-        integer_nodes=sum(nodes.values()),
-    )
-
-
-def _tell(progress: Progress | None, what: str, done: int, total: int, detail: str) -> None:
-    if progress is not None:
-        progress(what, done, total, detail=detail)
-
-
-def _makers(maker: Maker) -> Iterator[tuple[str, Callable[[], Candidate]]]:
-    """What there is to choose from; static int8 only where calibration saw something."""
-    scheme = maker.scheme
-    yield "weights", maker.weights
-    yield "fp16", maker.half
-    if scheme.why_not_int8:
-        return
-    if maker.ranges:
-        for per_channel in (True, False):
-            for operators in (False, True) if scheme.fuses else (False,):
-                name = static_name(per_channel, operators)
-                yield name, partial(maker.static, store_rest=True, per_channel=per_channel, operators=operators)
-    if scheme.fuses:
-        yield "dynamic", partial(maker.dynamic, store_rest=True)
-        if maker.has_loops():
-            yield LOOPED, partial(maker.dynamic, store_rest=True, loops=True)
-
-
-def integer_nodes(model: Model) -> dict[str, int]:
-    """How many integer nodes of each operator the runtime's optimized graph has."""
-    return {op: n for op, n in optimized_graph(model).items() if op.startswith(_INTEGER)}
+def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: bool) -> Study:
+    """Look closer at the best static candidate, and offer what follows from it."""
+    whole, _ = min(field.static(), key=lambda pair: (not pair[1].keeps, pair[0].way.operators, pair[1].points))
+    looked = study(field.maker, whole, unseen, context, clock=clock)
+    explore(field, looked)
+    return looked
 
 
 def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float) -> tuple[Judge, str]:
@@ -166,14 +100,6 @@ def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: f
         return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
-
-
-def size(model: Model) -> int:
-    """Bytes of all forms' files."""
-    parts = [
-        replace(model, network=form.network, inputs=form.inputs, outputs=form.outputs) for form in model.forms.values()
-    ]
-    return sum(len(to_bytes(replace(part, forms={}))) for part in (model, *parts))
 
 
 def _with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
@@ -207,7 +133,7 @@ def _why(winner: Judged, judged: Sequence[Judged], device: Device, timed_on: str
         return (
             f"{winner.name}: {sizes}, {kept}; not timed: {_untimed(device)}" if kept else f"float kept: {_none(judged)}"
         )
-    if winner.standing == "faster":
+    if winner.standing == "faster" and winner.computes:
         return f"{winner.name}: {_pace(winner)} times as fast as float on {timed_on}, {sizes}, {kept}"
     reason = "asked for size" if prefer == "size" else _none(judged)
     return f"{winner.name}: {reason}; {sizes} at the speed of float, {kept}" if kept else f"float kept: {reason}"
@@ -225,7 +151,7 @@ def _none(judged: Sequence[Judged]) -> str:
     others = judged[1:]
     if not others:
         return "there is nothing to compress"
-    quick = [one for one in others if one.standing == "faster"]
+    quick = [one for one in others if one.standing == "faster" and one.computes and not one.loss.keeps]
     if quick:
         one = max(quick, key=lambda one: one.speedup)
         return f"the fastest, {one.name} ({one.speedup:.2f} times), loses too much: {one.loss.text}"

@@ -47,6 +47,7 @@ def look(
     everything: bool = False,
     counted: bool = True,
     symmetric: bool = False,
+    products: bool = False,
     progress: Progress | None = None,
 ) -> Calibrated:
     """See, in one sweep, the tensors that static int8 may round, or all that is computed.
@@ -58,13 +59,15 @@ def look(
         everything: look at all tensors.
         counted: whether to count values; without, only the method "minmax" has a range.
         symmetric: whether grids will be symmetric around zero.
+        products: whether products of two activations may be rounded.
         progress: told of each run.
     """
 
     def names_in(network: ir.Model) -> list[str]:
         written_out(network := network.clone())
-        placement = place(network, skip=skip, products=True)
-        names = [placement.root(value).name or "" for value in placement.rounded]
+        placement = place(network, skip=skip, products=products)
+        # the tensor itself too: where only a part computes in integers, what shared a grid may need its own
+        names = [v.name or "" for value in placement.rounded for v in (placement.root(value), value)]
         if everything:
             names += [value.name for node in network.graph for value in node.outputs if value.name]
         return list(dict.fromkeys(names))

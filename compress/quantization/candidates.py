@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +14,14 @@ from compress.quantization.calibrated import Calibrated
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.half import compute_half, store_half
 from compress.quantization.histogram import Range
-from compress.quantization.onnx_weights import weights_of
+from compress.quantization.onnx_weights import exactly, weights_of
 from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
 from compress.quantization.placement import STATIC, Placement, place
 from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
 from compress.quantization.static_int8 import as_operators, write_qdq
 from compress.quantization.turned import shared_again, written_out
+from compress.quantization.ways import Way
 from compress.quantization.weights_only import write_weights
 from export.folded import folded
 from export.forms import MAIN
@@ -30,24 +32,30 @@ from models.errors import CompressError
 from models.records import Arrays, Model
 
 LOOPED = "dynamic with loops"
+IN_INT8 = re.compile(r"\w+ in int8, ")  # how a note begins that says a layer computes so
 UNSEEN = "calibration has no data that passes it"
 PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
 
 
+_FLOAT = Way(kind="float")
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be returned: how it was made, what changed, and what stayed in float and why.
-
-    `calibration` is the method that its ranges are by, where it has some.
-    """
+    """A model that may be returned: how it was made, what changed, and what stayed in float and why."""
 
     name: str
     model: Model
     changed: tuple[Note, ...] = ()
     skipped: tuple[Note, ...] = ()
-    calibration: Method | None = None
+    way: Way = _FLOAT
+
+    @property
+    def calibration(self) -> Method | None:
+        """The method that its ranges are by, where it has some."""
+        return self.way.calibration if self.way.kind == "static" else None
 
 
 @dataclass(frozen=True)
@@ -78,74 +86,81 @@ class Maker:
         ranges, of_forms = self.calibrated.ranges(method)
         return replace(self, ranges=ranges, of_forms=of_forms, calibration=method)
 
-    def static(
-        self,
-        *,
-        per_channel: bool = True,
-        operators: bool = False,
-        products: bool = False,
-        store_rest: bool = False,
-    ) -> Candidate:
-        """Weights and activations in int8, with the ranges that calibration saw.
+    def make(self, way: Way, *, store_rest: bool = True) -> Candidate:
+        """A candidate, made so.
 
         Args:
-            per_channel: a weight scale for each output channel, and not one for the whole tensor.
-            operators: write ONNX Runtime's integer operators themselves, and not the portable pairs that become them.
-            products: compute products of two activations, as attention has them, in integers too.
+            way: of a kind that the device has.
             store_rest: store the weights of what stays in float in 8 bits.
 
         Raises:
-            CompressError: the graph is older than opset 13; `raised` makes it newer.
+            CompressError: pairs for a graph older than opset 13; `raised` makes it newer.
         """
+        if way.kind == "static":
+            return self.by(way.calibration)._static(way, store_rest)
+        if way.kind == "dynamic":
+            return self._dynamic(way, store_rest)
+        if way.kind == "weights":
+            return self._made(way, lambda _, n: (n, *write_weights(n, skip=self.skip, per_channel=way.per_channel)))
+        return self._half(way) if way.kind == "fp16" else Candidate(way.name, self.model)
+
+    def _static(self, way: Way, store_rest: bool) -> Candidate:
+        """Weights and activations in int8, with the ranges that calibration saw."""
         further = {name: form.network.clone() for name, form in self.model.forms.items()}
         graphs: dict[str, ir.Model] = {MAIN: self.model.onnx.clone(), **further}
         for network in graphs.values():
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             written_out(network)
-        floats = self._floats(graphs, products)
+        floats = self._floats(graphs)
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            placement, seen = self._placed(form, network, floats[form], products)
+            placement, seen = self._placed(form, network, floats[form])
             computing = (*placement.layers, *(node for node in network.graph if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
-            write_qdq(network, placement, seen, self.scheme, per_channel=per_channel)
+            refused = placement.refused
+            write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)
+            if way.dynamic_rest:
+                more, refused = self._dynamic_rest(network, way, floats[form], refused)
+                changed += more
             shared_again(network, turned)
-            if operators and computing:
+            if way.operators and computing:
                 network = as_operators(network)
-            return self._finished(network, changed, placement.refused, store_rest)
+            return self._finished(network, changed, refused, store_rest)
 
-        name = static_name(per_channel, operators, products)
-        return replace(self._made(name, edit), calibration=self.calibration)
+        return self._made(way, edit)
 
-    def dynamic(self, *, per_channel: bool = True, store_rest: bool = False, loops: bool = False) -> Candidate:
-        """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment.
+    def _dynamic_rest(
+        self, network: ir.Model, way: Way, floats: Mapping[str, str], refused: Sequence[Note]
+    ) -> tuple[list[Note], list[Note]]:
+        """Ranges of the moment for what has no static kernel; what shall stay in float does."""
+        skip = (*self.skip, *map(exactly, floats))
+        changed, left = write_dynamic(network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops)
+        done = {note.layer for note in changed}
+        texts = {note.layer: note for note in (*left, *refused) if note.layer not in done}
+        return changed, list(texts.values())
 
-        Args:
-            per_channel: a weight scale for each output channel, and not one for the whole tensor.
-            store_rest: store the weights of what stays in float in 8 bits.
-            loops: write GRU and RNN as loops of integer products.
-        """
+    def _dynamic(self, way: Way, store_rest: bool) -> Candidate:
+        """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
+        skip = (*self.skip, *map(exactly, self.floats))
 
         def edit(_: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            changed, refused = write_dynamic(network, self.scheme, skip=self.skip, per_channel=per_channel, loops=loops)
+            changed, refused = write_dynamic(
+                network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops
+            )
             shared_again(network, turned)
             return self._finished(network, changed, refused, store_rest)
 
-        return self._made(LOOPED if loops else "dynamic", edit)
+        return self._made(way, edit)
 
     def has_loops(self) -> bool:
         """Whether a GRU or RNN in one of the forms can become a loop of integer products."""
         networks: list[Any] = [self.model.network, *(form.network for form in self.model.forms.values())]
         return any(has_loops(network, self.skip) for network in networks)
 
-    def weights(self, *, per_channel: bool = True) -> Candidate:
-        """Weights stored in int8, computed in float."""
-        return self._made("weights", lambda _, n: (n, *write_weights(n, skip=self.skip, per_channel=per_channel)))
-
-    def half(self) -> Candidate:
+    def _half(self, way: Way) -> Candidate:
         """Half precision: computed in where the device does, else stored."""
         seen = self.by("minmax")  # what is clipped nowhere must not overflow anywhere
 
@@ -154,9 +169,9 @@ class Maker:
                 return (network, *store_half(network, skip=self.skip))
             return compute_half(network, seen._seen(form), skip=self.skip)
 
-        return self._made("fp16", edit)
+        return self._made(way, edit)
 
-    def _made(self, name: str, edit: Callable[[str, ir.Model], Edited]) -> Candidate:
+    def _made(self, way: Way, edit: Callable[[str, ir.Model], Edited]) -> Candidate:
         changed: dict[str, Note] = {}
         skipped: dict[str, Note] = {}
 
@@ -169,15 +184,13 @@ class Maker:
         model = replace(self.model, network=edited(MAIN, self.model.network))
         forms = {form: replace(part, network=edited(form, part.network)) for form, part in self.model.forms.items()}
         left = tuple(note for note in skipped.values() if note.layer not in changed)
-        return Candidate(name, replace(model, forms=forms), tuple(changed.values()), left)
+        return Candidate(way.name, replace(model, forms=forms), tuple(changed.values()), left, way)
 
     def _seen(self, form: str) -> Mapping[str, Range]:
         """Ranges of a graph's own tensors."""
         return self.ranges if form == MAIN else self.of_forms.get(form, {})
 
-    def _placed(
-        self, form: str, network: ir.Model, floats: Mapping[str, str], products: bool
-    ) -> tuple[Placement, Mapping[str, Range]]:
+    def _placed(self, form: str, network: ir.Model, floats: Mapping[str, str]) -> tuple[Placement, Mapping[str, Range]]:
         """The placement in one graph and its ranges: those calibration saw in it, else the main graph's, by layer.
 
         Where both know a tensor and differ by no more than rounding it has the main graph's range, so that a layer
@@ -196,7 +209,7 @@ class Maker:
             return main or next((read[reader] for reader in readers(value) if reader in read), None)
 
         while True:
-            placement = place(network, skip=self.skip, clips=clips, floats=floats, products=products)
+            placement = place(network, skip=self.skip, clips=clips, floats=floats, products=self.scheme.products)
             roots = {placement.root(value) for value in placement.rounded}
             found = {value.name or "": seen for value in roots if (seen := range_of(value)) is not None}
             missing = {value for value in roots if value.name not in found}
@@ -204,14 +217,14 @@ class Maker:
                 return placement, found
             floats = {**dict.fromkeys(_beside(placement, missing), UNSEEN), **floats}
 
-    def _floats(self, graphs: Mapping[str, ir.Model], products: bool) -> dict[str, dict[str, str]]:
+    def _floats(self, graphs: Mapping[str, ir.Model]) -> dict[str, dict[str, str]]:
         """In each form the nodes that stay in float because their layer does in another one, with the reason."""
         floats: dict[str, dict[str, str]] = {form: dict(self.floats) if form == MAIN else {} for form in graphs}
         while len(graphs) > 1:
             nodes: dict[str, dict[str, str]] = {}
             refused: dict[str, str] = {}
             for form, network in graphs.items():
-                placement, _ = self._placed(form, network, floats[form], products)
+                placement, _ = self._placed(form, network, floats[form])
                 nodes[form] = {node.name or "": layer_of(node) for node in placement.layers}
                 left = {note.layer: note.text for note in placement.refused}
                 for node in network.graph.all_nodes():
@@ -231,18 +244,11 @@ class Maker:
         if not store_rest:
             return network, changed, refused
         stored, _ = write_weights(network, skip=self.skip)
+        stored = [Note(n.layer, f"{n.text}: {self.floats[n.layer]}") if n.layer in self.floats else n for n in stored]
         done = {note.layer for note in changed}
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
-
-
-def static_name(per_channel: bool, operators: bool, products: bool = False) -> str:
-    """What a static candidate is called."""
-    return (
-        f"static per {'channel' if per_channel else 'tensor'}"
-        f"{' with products' if products else ''}{' QOperator' if operators else ''}"
-    )
 
 
 def raised(model: Model, batches: Sequence[Arrays] = ()) -> Model:

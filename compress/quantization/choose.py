@@ -237,6 +237,7 @@ class Judged:
     """One candidate with all that was found out about it.
 
     Args:
+        half: whether it computes in half precision.
         median_ms: of the main form.
         comparison: with float, over all forms (`overall`): what is called faster is slower in none of them.
         forms: the comparison of each form, where there are several.
@@ -247,9 +248,15 @@ class Judged:
     bytes: int
     loss: Loss
     integer_nodes: int
+    half: bool = False
     median_ms: float | None = None
     comparison: Comparison | None = None
     forms: Mapping[str, Comparison] = field(default_factory=dict)
+
+    @property
+    def computes(self) -> bool:
+        """Whether it computes in fewer bits; what only stores them runs float's own operators, and takes their time."""
+        return self.half or self.integer_nodes > 0
 
     @property
     def standing(self) -> Standing:
@@ -284,12 +291,12 @@ def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: S
         if not chosen:
             return judged[0]
         return min(chosen, key=lambda one: one.bytes) if prefer == "size" else chosen[0]
-    faster = [one for one in kept if one.standing == "faster"]
+    faster = [one for one in kept if one.standing == "faster" and one.computes]
     if prefer == "speed" and faster:
         top = max(one.speedup for one in faster)
         kept = [one for one in faster if one.speedup * NEAR >= top]
     elif prefer == "speed":
-        kept = [one for one in kept if not one.integer_nodes and one.standing != "slower"]
+        kept = [one for one in kept if not one.computes and one.standing != "slower"]
     else:
         kept = [one for one in kept if one.standing != "slower" and one.speedup * NEAR >= 1.0]
     smallest = min(one.bytes for one in kept)

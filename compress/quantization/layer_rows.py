@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from compress.quantization.candidates import Candidate
 from compress.quantization.histogram import Range
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.placement import Placement, place
+from compress.quantization.study import Study
 from compress.quantization.turned import written_out
+from compress.quantization.watched import watched
 from export.session import onnx_runner, stream
-from models.records import Arrays, Model, OutputSpec
+from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
 _BRIDGES = ("DequantizeLinear", "Cast", "Mul")  # between a stored constant and the layer that reads it
@@ -25,7 +26,11 @@ _BEFORE_A_LOOP = "DynamicQuantizeMatMul"  # of a GRU in int8: what its input giv
 
 
 def layer_rows(
-    prepared: Model, made: Candidate, ranges: Mapping[str, Range], unseen: Sequence[Arrays]
+    prepared: Model,
+    made: Candidate,
+    ranges: Mapping[str, Range],
+    unseen: Sequence[Arrays],
+    looked: Study | None = None,
 ) -> tuple[LayerRow, ...]:
     """A row for each layer of the main graph.
 
@@ -35,6 +40,7 @@ def layer_rows(
         ranges: of what calibration saw, by tensor name.
         unseen: data to compare on; the noise of a layer is that of its output in the finished network, so it holds
             what the layers before it have added. Empty: no noise is told.
+        looked: what was found out about each layer; None where nobody looked.
     """
     network: Any = prepared.onnx.clone()
     written_out(network)
@@ -59,10 +65,23 @@ def layer_rows(
                 low=None if seen is None else seen.low,
                 high=None if seen is None else seen.high,
                 sqnr_db=noise.get(results[node.name]),
+                **_looked(looked, node.name),
                 bytes=_constant_bytes(nodes[node.name]) if node.name in nodes else None,
             )
         )
     return tuple(rows)
+
+
+def _looked(looked: Study | None, name: str) -> dict[str, Any]:
+    """What a closer look at static int8 found out about a layer."""
+    if looked is None:
+        return {}
+    after = looked.after_us(name)
+    return {
+        "sensitivity": looked.sensitivities.get(name),
+        "before_us": None if looked.times is None else looked.times.before.get(name),
+        "after_us": after if math.isfinite(after) else None,
+    }
 
 
 def _result(placement: Placement, node: ir.Node) -> str:
@@ -121,14 +140,3 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
             signal[name] += float(np.square(real).sum())
             noise[name] += float(np.square(real - outputs[other]).sum())
     return {n: 10 * math.log10(signal[n] / noise[n]) for n in pairs if signal[n] > 0 and noise[n] > 0}
-
-
-def watched(model: Model, names: Sequence[str]) -> Model:
-    """The model with further tensors of its main graph among its outputs."""
-    network = model.onnx.clone()
-    values = {value.name: value for node in network.graph for value in node.outputs}
-    given = {value.name for value in network.graph.outputs}
-    extra = [name for name in dict.fromkeys(names) if name in values and name not in given]
-    network.graph.outputs.extend(values[name] for name in extra)
-    specs = tuple(OutputSpec(name=name, dtype="float32", dims=()) for name in extra)
-    return replace(model, network=network, outputs=(*model.outputs, *specs), forms={}, sample=None)

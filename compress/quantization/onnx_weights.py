@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -95,6 +96,11 @@ def array(value: ir.Value) -> Array:
 def is_skipped(layer: str, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns (`*`, `?`, `[...]`) names the layer."""
     return any(fnmatchcase(layer, pattern) for pattern in patterns)
+
+
+def exactly(layer: str) -> str:
+    """The pattern that names this layer alone."""
+    return re.sub(r"([*?\[])", r"[\1]", layer)
 
 
 def everywhere(network: ir.Model) -> Iterator[ir.Node]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .candidates import Candidate, Maker, static_name
+from .candidates import Candidate, Maker
 from .choose import Judge, Loss
 from .range_methods import Method
+from .ways import Way
 
 ORDER: tuple[Method, ...] = ("mse", "percentile", "entropy", "minmax")
 
 
-def other_ranges(maker: Maker, lost: Sequence[str], judge: Judge) -> Iterator[tuple[Candidate, Loss]]:
+def other_ranges(maker: Maker, lost: Sequence[Way], judge: Judge) -> Iterator[tuple[Candidate, Loss]]:
     """Candidates in the place of those that lost too much, each with its loss, named for its method.
 
     Of each method one is made and judged. The first that keeps the score is followed by all that lost, made like it;
@@ -21,18 +21,16 @@ def other_ranges(maker: Maker, lost: Sequence[str], judge: Judge) -> Iterator[tu
 
     Args:
         maker: of the candidates that lost.
-        lost: the names of static candidates.
+        lost: the ways of static candidates.
         judge: of what a candidate costs.
     """
-    kinds = [kind for kind in itertools.product((True, False), repeat=2) if static_name(*kind) in lost]
-    if not kinds or maker.calibrated is None:
+    if not lost or maker.calibrated is None:
         return
     for method in ORDER:
-        if method == maker.calibration:
+        if method == lost[0].calibration:
             continue
-        other = maker.by(method)
-        for per_channel, operators in kinds:
-            made = other.static(per_channel=per_channel, operators=operators, store_rest=True)
+        for way in lost:
+            made = maker.make(replace(way, calibration=method))
             loss = judge(made.model)
             yield replace(made, name=f"{made.name}, {method}"), loss
             if not loss.keeps:

@@ -11,14 +11,17 @@ from typing import ClassVar, Literal
 import onnx_ir as ir
 
 from compress.base import Context, NetworkForm, Note, Outcome
-from compress.quantization.auto import decide, integer_nodes
+from compress.quantization.auto import decide
 from compress.quantization.calibrated import Calibrated, look
 from compress.quantization.calibration_data import count, gather, too_few
 from compress.quantization.candidates import Candidate, Maker, raised
+from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
+from compress.quantization.study import Study, study
+from compress.quantization.ways import Way
 from export.device import Device, find_device
 from export.folded import folded
 from export.onnx_file import to_bytes
@@ -103,19 +106,22 @@ class Quantize:
                 everything=scheme.half_computes,
                 counted=self.mode == "auto" or (self.mode == "static" and self.calibration != "minmax"),
                 symmetric=scheme.activations == "s8",
+                products=scheme.products,
                 progress=context.progress,
             )
         whole, of_forms = calibrated.ranges()
         maker = Maker(prepared, scheme, whole, self.skip, of_forms, calibrated=calibrated)
         if self.mode in ("auto", "static"):
             maker = maker.by(self.calibration)
+        looked: Study | None = None
         if self.mode == "auto":
             decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
-            made, facts = decision.chosen, decision.facts
+            made, facts, looked = decision.chosen, decision.facts, decision.study
         else:
-            made = self._make(maker)
+            made = maker.make(self._way(), store_rest=False)
             facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
-        rows = layer_rows(prepared, made, maker.by(made.calibration or "minmax").ranges, unseen)
+            looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
+        rows = layer_rows(prepared, made, maker.by(made.calibration or "minmax").ranges, unseen, looked)
         method = {} if made.calibration is None else {"calibration": made.calibration}
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
         skipped = (*_skipped(made, came.left), *_risk(made, count(seen)))
@@ -143,12 +149,10 @@ class Quantize:
                 raise
             return model
 
-    def _make(self, maker: Maker) -> Candidate:
-        if self.mode == "static":
-            return maker.static(per_channel=self.per_channel)
-        if self.mode == "dynamic":
-            return maker.dynamic(per_channel=self.per_channel)
-        return maker.half() if self.mode == "fp16" else maker.weights(per_channel=self.per_channel)
+    def _way(self) -> Way:
+        """The way that the mode names."""
+        assert self.mode != "auto"
+        return Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
 
 
 def _unknown_mode(mode: str) -> str:

@@ -16,6 +16,9 @@ class Scheme:
         activations: "u8" spends all names on the range that was seen; "s8" is symmetric around zero.
         pairs_fit: weights so small that two products never leave 16 bits (x86 without VNNI would clip them).
         integer_bias: bias in int32 at the scale of the products; TensorRT wants it in float.
+        products: whether products of two activations, as attention has them, gain from integers too. ONNX Runtime's do
+            not on a processor: there is no packing beforehand, and two tensors more to round (0.93 to 0.98 times the
+            speed at lengths 64, 128 and 512: `benchmarks/attention_products.py`).
         fuses: whether ONNX Runtime turns the pairs into integer operators there, which can be counted.
         half_computes: whether half precision is computed in, and not only stored.
         why_not_int8: why int8 is not offered there, or "".
@@ -24,6 +27,7 @@ class Scheme:
     activations: Literal["u8", "s8"] = "u8"
     pairs_fit: bool = False
     integer_bias: bool = True
+    products: bool = False
     fuses: bool = True
     half_computes: bool = False
     why_not_int8: str = ""
@@ -40,7 +44,7 @@ def scheme_for(device: Device) -> Scheme:
         reason = "ONNX Runtime's CUDA provider has no integer convolution: int8 runs there in float, plus conversions"
         return Scheme(fuses=False, half_computes=True, why_not_int8=reason)
     if device.provider == "tensorrt":
-        return Scheme(activations="s8", integer_bias=False, fuses=False, half_computes=True)
+        return Scheme(activations="s8", integer_bias=False, products=True, fuses=False, half_computes=True)
     if device.symmetric:
-        return Scheme(activations="s8", fuses=False)
+        return Scheme(activations="s8", products=True, fuses=False)
     return Scheme(pairs_fit=not device.exact_u8s8)

@@ -1,6 +1,7 @@
 """GRU and RNN as loops in int8, held against ONNX Runtime's own operators in float."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,17 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 import compress
 from compress.base import Context
-from compress.quantization.auto import integer_nodes
-from compress.quantization.candidates import Maker
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
 from compress.quantization.recurrent_int8 import loop_refusal
 from compress.quantization.schemes import Scheme, scheme_for
+from compress.quantization.weights_only import write_weights
 from export.device import find_device
 from export.folded import fold
 from export.parity import sqnr_db
-from export.session import onnx_runner, stream
+from export.session import onnx_runner, optimized_graph, stream
 from export.to_onnx import to_onnx
 from models import find
 from models.records import InputSpec, Model, OutputSpec, example
@@ -63,8 +63,19 @@ def layer(kind="GRU", *, reads=("Y", "Y_h"), lengths=False, initial=False, opset
     return Model(ir.from_proto(proto), tuple(specs), outputs, name="net")
 
 
-def looped(model, scheme=None, **settings):
-    return Maker(model, scheme or Scheme(), {}).dynamic(loops=True, **settings)
+def looped(model, scheme=None, *, store_rest=False, **settings):
+    """The model with loops in all of its forms, and the layers of the main one that are in int8 now."""
+
+    def edited(network):
+        network = network.clone()
+        changed, _ = write_dynamic(network, scheme or Scheme(), loops=True, **settings)
+        if store_rest:
+            write_weights(network)
+        return network, [note.layer for note in changed]
+
+    network, layers = edited(model.network)
+    forms = {name: replace(form, network=edited(form.network)[0]) for name, form in model.forms.items()}
+    return replace(model, network=network, forms=forms), layers
 
 
 def inputs(model, seed=2):
@@ -92,9 +103,9 @@ def test_a_loop_gives_what_the_operator_gives(kind, settings, direction):
     reads = [("Y", "Y_h"), ("Y",), ("Y_h",)]
     for lengths, initial, names in itertools.product((False, True), (False, True), reads):
         model = layer(kind, reads=names, lengths=lengths, initial=initial, direction=direction, **settings)
-        made, x = looped(model), inputs(model)
-        assert [note.layer for note in made.changed] == ["rnn"]
-        wanted, found = onnx_runner(model)(x), onnx_runner(made.model)(x)
+        (made, layers), x = looped(model), inputs(model)
+        assert layers == ["rnn"]
+        wanted, found = onnx_runner(model)(x), onnx_runner(made)(x)
         assert list(found) == list(wanted) == list(names)
         for name in names:
             assert found[name].shape == wanted[name].shape
@@ -117,7 +128,7 @@ def test_one_step_on_the_grids_is_exact(kind, scheme):
     for name, array in given.items():
         array.flat[:2] = -128, 127  # its range is the whole grid
         given[name] = (array / 128).astype(np.float32)
-    wanted, found = onnx_runner(model)(given), onnx_runner(looped(model, scheme).model)(given)
+    wanted, found = onnx_runner(model)(given), onnx_runner(looped(model, scheme)[0])(given)
     for name, array in wanted.items():
         np.testing.assert_allclose(found[name], array, atol=1e-5)
 
@@ -126,7 +137,7 @@ def test_a_state_that_is_given_may_be_of_any_size():
     model = layer(initial=True, reads=("Y",), linear_before_reset=1)
     x = inputs(model)
     x["first"] *= 50
-    wanted, found = onnx_runner(model)(x)["Y"], onnx_runner(looped(model).model)(x)["Y"]
+    wanted, found = onnx_runner(model)(x)["Y"], onnx_runner(looped(model)[0])(x)["Y"]
     assert np.abs(wanted).max() > 20
     assert sqnr_db(wanted, found) > 20  # a fixed scale would clip all of them to 1, at 2 dB
 
@@ -134,7 +145,7 @@ def test_a_state_that_is_given_may_be_of_any_size():
 def test_a_sequence_is_rounded_for_itself_whatever_stands_beside_it():
     numbers = constants("GRU", 1)
     numbers["rnn.W"] *= 0  # what the input gives is rounded for the whole batch
-    runner = onnx_runner(looped(layer(numbers=numbers)).model)
+    runner = onnx_runner(looped(layer(numbers=numbers))[0])
     alone, beside = runner({"x": np.ones((4, 1, IN), np.float32)}), runner({"x": np.ones((4, 5, IN), np.float32)})
     np.testing.assert_array_equal(alone["Y"], beside["Y"][:, :, :1])
 
@@ -144,7 +155,7 @@ def test_a_layer_whose_bias_dwarfs_its_weights_does_not_overflow():
     numbers["rnn.R"][:, ::3] = 1e-9
     model = layer(numbers=numbers, linear_before_reset=1)
     x = inputs(model)
-    assert sqnr_db(onnx_runner(model)(x)["Y"], onnx_runner(looped(model).model)(x)["Y"]) > 30
+    assert sqnr_db(onnx_runner(model)(x)["Y"], onnx_runner(looped(model)[0])(x)["Y"]) > 30
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
@@ -157,10 +168,10 @@ def test_several_layers_and_the_head_after_them(per_channel):
     )
     x = InputSpec(name="a.x", dtype="float32", dims=("T", "N", IN))
     model = Model(ir.from_proto(proto), (x,), (OutputSpec(name="b.Y", dtype="float32", dims=()),))
-    made = looped(model, per_channel=per_channel)
-    assert [note.layer for note in made.changed] == ["a.rnn", "b.rnn"]
+    made, layers = looped(model, per_channel=per_channel)
+    assert layers == ["a.rnn", "b.rnn"]
     given = {"a.x": inputs(first)["x"]}
-    assert sqnr_db(onnx_runner(model)(given)["b.Y"], onnx_runner(made.model)(given)["b.Y"]) > 30
+    assert sqnr_db(onnx_runner(model)(given)["b.Y"], onnx_runner(made)(given)["b.Y"]) > 30
 
 
 def stacked():
@@ -178,12 +189,13 @@ def squeezed(model):
 
 def test_the_loop_is_few_integer_nodes_and_a_quarter_of_the_bytes():
     model = recurrent("GRU", hidden=64)
-    outcome = looped(model)
-    assert integer_nodes(outcome.model) == {"DynamicQuantizeMatMul": 3, "QGemm": 2}
-    (scan,) = (node for node in outcome.model.network.graph if node.op_type == "Scan")
+    made, _ = looped(model)
+    nodes = optimized_graph(made)
+    assert (nodes["DynamicQuantizeMatMul"], nodes["QGemm"]) == (3, 2)
+    (scan,) = (node for node in made.network.graph if node.op_type == "Scan")
     assert scan.name == "rnn"
     assert len(scan.attributes["body"].value) <= 12
-    held = sum(v.const_value.nbytes for v in outcome.model.network.graph.initializers.values())
+    held = sum(v.const_value.nbytes for v in made.network.graph.initializers.values())
     assert held < 0.35 * sum(v.const_value.nbytes for v in model.network.graph.initializers.values())
 
 
@@ -240,7 +252,7 @@ def test_a_layer_inside_a_body_becomes_a_loop_there():
 @pytest.mark.parametrize("name", ["gru-fsdd", "rnn-fsdd", "birnn-fsdd"])
 def test_a_trained_network_keeps_its_outputs_whole_and_step_by_step(name):
     whole = fold(to_onnx(compress.load(f"zoo:{name}")))
-    made = looped(whole, scheme_for(find_device("any")), store_rest=True).model
+    made, _ = looped(whole, scheme_for(find_device("any")), store_rest=True)
     assert list(made.forms) == list(whole.forms)
     (features, _), *_ = find(name).task().validation
     assert flips(whole, made, [features]) < 0.03

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from compress.quantization.int8 import activation_grid, weight_grid
 from compress.quantization.placement import place
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
+from compress.quantization.ways import Way
 from export.device import find_device
 from export.folded import fold
 from export.onnx_file import to_bytes, write
@@ -34,6 +36,8 @@ from tests.compress.onnx_nets import (
 )
 
 EVERY = [conv_net, depthwise_net, residual_net, mlp, attention]
+
+STATIC = Way(kind="static")
 
 
 def data(model, batches=3, rows=32, seed=100):
@@ -84,7 +88,7 @@ def test_one_dense_layer_is_what_numpy_computes():
     net = Net()
     net.linear("x", 6, 4, name="layer")
     model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", 4)})
-    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), {"x": Range(-2.0, 3.0)}).static()
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), {"x": Range(-2.0, 3.0)}).make(STATIC, store_rest=False)
     weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
     x = np.random.default_rng(1).uniform(-2, 3, (5, 6)).astype(np.float32)
     grid, grid_w = activation_grid(-2.0, 3.0, "u8"), weight_grid(weight, (0,))
@@ -99,7 +103,7 @@ def test_one_convolution_is_what_numpy_computes_and_its_output_grid_is_the_relu(
     net.conv("x", 3, 4, name="layer", k=1)
     model = net.model(IMAGE, {"y": ("N", 4, 16, 16)})
     seen = {"x": Range(-1.0, 1.0), "layer.act_out": Range(0.0, 2.0), "y": Range(0.0, 2.0)}
-    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), seen).static()
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), seen).make(STATIC, store_rest=False)
     assert "Relu" not in {node.op_type for node in made.model.network.graph}
     weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
     x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 16, 16)).astype(np.float32)
@@ -216,7 +220,7 @@ def test_an_old_opset_is_raised_to_where_pairs_have_channels():
 def test_runtime_operators_are_the_same_network_in_fewer_bytes():
     model = fold(residual_net())
     maker = Maker(model, scheme_for(find_device("any")), look(model, data(model), counted=False).ranges()[0])
-    pairs, operators = maker.static(), maker.static(operators=True)
+    pairs, operators = maker.make(STATIC), maker.make(replace(STATIC, operators=True))
     assert len(to_bytes(operators.model)) < len(to_bytes(pairs.model))
     x = data(model, 1, seed=9)[0]
     np.testing.assert_array_equal(onnx_runner(pairs.model)(x)["logits"], onnx_runner(operators.model)(x)["logits"])

@@ -1,0 +1,169 @@
+"""The field of candidates: what there is to choose from for one model, each judged, and what is no choice and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compress.base import Progress
+from compress.quantization.candidates import IN_INT8, Candidate, Maker
+from compress.quantization.choose import FLOAT, Judge, Judged, Loss
+from compress.quantization.ways import Way
+from export.onnx_file import to_bytes
+from export.session import optimized_graph
+from models.errors import CompressError
+from models.records import Model
+
+# operators of the optimized graph that compute in integers
+_INTEGER = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize", "ConvInteger")
+_ITSELF = Loss(points=0.0, text="what the others are held against", keeps=True)
+
+
+class Floats(dict[str, str]):
+    """Layers that stay in float, each with the reason."""
+
+    @property
+    def words(self) -> str:
+        """Which they are, in short."""
+        first, *others = self
+        return f"{first}{f' and {len(others)} more' if others else ''} in float"
+
+
+@dataclass
+class Field:
+    """Candidates in the order in which they were made, float first.
+
+    Args:
+        maker: of the candidates.
+        judge: of what each costs.
+        progress: told how far this is.
+    """
+
+    maker: Maker
+    judge: Judge
+    progress: Progress | None = None
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    nodes: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    judged: list[Judged] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Make and judge the usual candidates."""
+        self._take(Candidate(FLOAT, self.maker.model), {}, _ITSELF)
+        ways = list(self._ways())
+        for position, way in enumerate(ways):
+            self._tell("making candidates", position, len(ways), way.name)
+            self._try(way)
+        both = [self.candidates[way.name] for way in ways if way.name in self.candidates]
+        for way in _together(both):
+            self._try(way)
+
+    def _ways(self) -> Iterator[Way]:
+        """What is tried; static int8 only where calibration saw something."""
+        scheme = self.maker.scheme
+        yield Way(kind="weights")
+        yield Way(kind="fp16")
+        if scheme.why_not_int8:
+            return
+        if self.maker.ranges:
+            for per_channel in (True, False):
+                for operators in (False, True) if scheme.fuses else (False,):
+                    method = self.maker.calibration
+                    yield Way(kind="static", per_channel=per_channel, operators=operators, calibration=method)
+        if scheme.fuses:
+            yield Way(kind="dynamic")
+            if self.maker.has_loops():
+                yield Way(kind="dynamic", loops=True)
+
+    def _try(self, way: Way) -> None:
+        """Make it and take it, unless it cannot be made or changes nothing."""
+        try:
+            made = self.maker.make(way)
+            nodes = self._integer_nodes(made)
+        except CompressError as error:  # an old graph that no converter raises, or one that the runtime does not take
+            self._refuse(way.name, str(error))
+            return
+        if not made.changed:
+            self._refuse(way.name, "it changes no layer")
+        elif self.maker.scheme.fuses and not nodes and way.kind in ("static", "dynamic"):
+            self._refuse(way.name, "the runtime computes nothing of it in integers")
+        else:
+            self._tell("judging candidates", len(self.judged), len(self.judged) + 1, way.name)
+            self._take(made, nodes, self.judge(made.model))
+
+    def offer(self, made: Candidate, loss: Loss) -> None:
+        """Take one more that was judged elsewhere; one that loses too much need not be timed."""
+        if loss.keeps:
+            self._take(made, self._integer_nodes(made), loss)
+        else:
+            self._refuse(made.name, f"it loses too much: {loss.text}")
+
+    def try_without(self, way: Way, floats: Floats) -> None:
+        """Judge a candidate in which some layers stay in float, and offer it."""
+        if any(one.way == way and one.name.endswith(floats.words) for one in self.candidates.values()):
+            return
+        made = self.without(way, floats)
+        self.offer(made, self.judge(made.model))
+
+    def without(self, way: Way, floats: Floats) -> Candidate:
+        """A candidate in which some layers stay in float, named for how many they are."""
+        made = replace(self.maker, floats={**self.maker.floats, **floats}).make(way)
+        method = "" if way.calibration == self.maker.calibration else f", {way.calibration}"
+        return replace(made, name=f"{made.name}{method}, {floats.words}")
+
+    def _take(self, made: Candidate, nodes: Mapping[str, int], loss: Loss) -> None:
+        self.candidates[made.name], self.nodes[made.name] = made, nodes
+        total = sum(nodes.values())
+        half = made.way.kind == "fp16" and self.maker.scheme.half_computes
+        self.judged.append(
+            Judged(
+                name=made.name,
+                model=made.model,
+                bytes=size(made.model),
+                loss=loss,
+                integer_nodes=total,
+                half=half,
+            )
+        )
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.refused.append({"name": name, "refused": why})
+
+    def _integer_nodes(self, made: Candidate) -> Mapping[str, int]:
+        return integer_nodes(made.model) if self.maker.scheme.fuses and made.way.kind in ("static", "dynamic") else {}
+
+    def _tell(self, what: str, done: int, total: int, detail: str) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total, detail=detail)
+
+    def static(self) -> list[tuple[Candidate, Loss]]:
+        """Those of static int8, with what they cost."""
+        pairs = [(self.candidates[one.name], one.loss) for one in self.judged]
+        return [pair for pair in pairs if pair[0].way.kind == "static"]
+
+
+def _together(made: list[Candidate]) -> Iterator[Way]:
+    """Static int8 whose rest computes with the ranges of the moment, where each of the two has layers of its own."""
+    static = next((one for one in made if one.way.kind == "static"), None)
+    for dynamic in made:
+        if static is not None and dynamic.way.kind == "dynamic" and computing(dynamic) - computing(static):
+            yield replace(static.way, dynamic_rest=True, loops=dynamic.way.loops)
+
+
+def computing(made: Candidate) -> set[str]:
+    """The layers that a candidate computes in int8."""
+    return {note.layer for note in made.changed if IN_INT8.match(note.text)}
+
+
+def integer_nodes(model: Model) -> dict[str, int]:
+    """How many integer nodes of each operator the runtime's optimized graph has."""
+    return {op: n for op, n in optimized_graph(model).items() if op.startswith(_INTEGER)}
+
+
+def size(model: Model) -> int:
+    """Bytes of all forms' files."""
+    parts = [
+        replace(model, network=form.network, inputs=form.inputs, outputs=form.outputs) for form in model.forms.values()
+    ]
+    return sum(len(to_bytes(replace(part, forms={}))) for part in (model, *parts))

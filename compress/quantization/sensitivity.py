@@ -1,0 +1,60 @@
+"""What each layer costs: the noise in the outputs when this layer alone computes in int8.
+
+It is measured and not guessed, on data that calibration did not see; what a layer's own output has lost says little,
+because some of it the next layers take away.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compress.base import Progress
+from compress.quantization.calibration_data import rows
+from compress.quantization.candidates import Maker
+from compress.quantization.choose import ByAgreement
+from compress.quantization.ways import Way
+from models.records import Arrays
+
+OTHERS = "in float, while another layer is tried alone"
+_SAMPLES = 32  # the noise of a layer is much the same for all of them
+
+
+def sensitivities(
+    maker: Maker,
+    way: Way,
+    names: Sequence[str],
+    unseen: Sequence[Arrays],
+    *,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """SQNR of the outputs in decibels, by layer of the main graph; infinite where the layer changes nothing.
+
+    Args:
+        maker: of the candidates.
+        way: to make static int8.
+        names: of the layers that can be in int8, in the graph's order.
+        unseen: data to judge on; empty gives {}.
+        progress: told of each layer.
+    """
+    few = _few(unseen)
+    if not few:
+        return {}
+    judge = ByAgreement(replace(maker.model, forms={}), few, 0.0)
+    alone = replace(maker, model=replace(maker.model, forms={}), of_forms={})
+    way = replace(way, operators=False, dynamic_rest=False)
+    found = {}
+    for position, name in enumerate(names):
+        if progress is not None:
+            progress("trying layers alone", position, len(names), detail=name)
+        others = {other: OTHERS for other in names if other != name}
+        made = replace(alone, floats={**maker.floats, **others}).make(way)
+        found[name] = judge(made.model).sqnr_db or 0.0
+    return found
+
+
+def _few(unseen: Sequence[Arrays]) -> list[Arrays]:
+    """As many batches as hold enough samples."""
+    totals = itertools.accumulate(map(rows, unseen), initial=0)
+    return [batch for batch, before in zip(unseen, totals, strict=False) if before < _SAMPLES]

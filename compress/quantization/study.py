@@ -1,0 +1,125 @@
+"""A closer look at static int8, layer by layer: what each costs in the outputs, and what it gains in time.
+
+From it follow candidates in which some layers stay in float: those that cost most, until the score is kept, and those
+that gain nothing. Proposals only: each is judged and timed like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from compress.base import Context
+from compress.quantization.candidates import Candidate, Maker
+from compress.quantization.choose import one_sample
+from compress.quantization.field import Field, Floats
+from compress.quantization.layer_times import LayerTimes, layer_times, slower
+from compress.quantization.placement import Placement, place
+from compress.quantization.sensitivity import sensitivities
+from compress.quantization.turned import written_out
+from models.records import Arrays
+
+COSTS = "of all layers it costs most in int8"
+SLOW = "in int8 it is no faster than in float"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found out about the layers of the main graph.
+
+    Args:
+        whole: the candidate that was looked at, with all layers in int8 that can be.
+        placement: of its layers.
+        sensitivities: SQNR of the outputs with one layer alone in int8, in decibels.
+        times: of its nodes; None where nothing may be timed.
+    """
+
+    whole: Candidate
+    placement: Placement
+    sensitivities: Mapping[str, float] = field(default_factory=dict)
+    times: LayerTimes | None = None
+
+    def after_us(self, name: str) -> float:
+        """What a layer takes in int8 with the conversions beside it, each counted once; infinite where it has none."""
+        node = next((n for n in self.placement.chosen if n.name == name), None)
+        if self.times is None or node is None:
+            return math.inf
+        read = (v.name or "" for v in self.placement.reads(node) if _first_reader(self.placement, v) is node)
+        given = (v.name or "" for v in self.placement.results(node))
+        return (
+            self.times.after.get(name, 0.0)
+            + sum(self.times.rounding.get(tensor, 0.0) for tensor in read)
+            + sum(self.times.back.get(tensor, 0.0) for tensor in given)
+        )
+
+
+def _first_reader(placement: Placement, value: ir.Value) -> ir.Node | None:
+    return next((use.node for use in value.uses() if use.node in placement.chosen), None)
+
+
+def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Context, *, clock: bool) -> Study:
+    """Look at a static candidate.
+
+    Args:
+        maker: of the candidate.
+        whole: with all layers in int8 that can be.
+        unseen: data to judge on.
+        context: for its stopwatch's threads, and to be told how far this is.
+        clock: whether times taken here are the target's.
+    """
+    network = maker.model.onnx.clone()
+    written_out(network)
+    floats = {note.layer: note.text for note in whole.skipped}
+    placement = place(
+        network, skip=maker.skip, clips=maker.scheme.activations == "u8", floats=floats, products=maker.scheme.products
+    )
+    layers = [node.name or "" for node in network.graph if node in placement.chosen - placement.carriers]
+    found = sensitivities(maker, whole.way, layers, unseen, progress=context.progress)
+    times = None
+    if clock and context.measure is not None:
+        feed = one_sample(maker.model, unseen)
+        times = layer_times(maker.model, whole.model, placement, feed, threads=context.measure.threads)
+    return Study(whole, placement, found, times)
+
+
+def explore(field: Field, looked: Study) -> None:
+    """Offer what follows: as few costly layers in float as keep the score, and those too that gain nothing."""
+    way, floats = looked.whole.way, Floats({})
+    if not any(loss.keeps for _, loss in field.static()):
+        fewest = fewest_floats(field, looked)
+        if fewest is None:
+            return
+        floats = fewest
+    sets = [] if looked.times is None else slower(looked.placement, looked.times)
+    mixtures = [Floats({**floats, **dict.fromkeys(names, SLOW)}) for names in sets]
+    for mixture in ([floats] if floats else []) + mixtures:
+        for operators in (False, True) if field.maker.scheme.fuses else (False,):
+            if len(mixture) < len(looked.sensitivities or looked.placement.layers):
+                field.try_without(replace(way, operators=operators), mixture)
+
+
+def fewest_floats(field: Field, looked: Study) -> Floats | None:
+    """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
+
+    Their number is doubled until it is kept, then halved in between.
+    """
+    ranked = sorted(looked.sensitivities, key=lambda name: looked.sensitivities[name])
+
+    def floats(count: int) -> Floats:
+        return Floats(dict.fromkeys(ranked[:count], COSTS))
+
+    def keeps(count: int) -> bool:
+        return field.judge(field.without(looked.whole.way, floats(count)).model).keeps
+
+    low, high = 0, 1
+    while high < len(ranked) and not keeps(high):
+        low, high = high, 2 * high
+    if high >= len(ranked):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if keeps(middle) else (middle, high)
+    return floats(high)

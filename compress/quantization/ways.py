@@ -1,0 +1,47 @@
+"""The ways to make a compressed form, as data: what a decision table holds to make it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from compress.quantization.range_methods import METHODS, Method
+
+Kind = Literal["float", "weights", "fp16", "static", "dynamic"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a candidate is made.
+
+    Args:
+        kind: what is in 8 bits: nothing, stored weights, stored halves, or what computes, with ranges that calibration
+            saw or with those of the moment.
+        per_channel: a weight scale for each output channel, and not one for the whole tensor.
+        operators: ONNX Runtime's own integer operators in place of portable pairs.
+        dynamic_rest: what has no static kernel computes with the ranges of the moment, where it can.
+        loops: GRU and RNN as loops of integer products.
+        calibration: the method that ranges are by.
+    """
+
+    kind: Kind
+    per_channel: bool = True
+    operators: bool = False
+    dynamic_rest: bool = False
+    loops: bool = False
+    calibration: Method = "minmax"
+
+    def __post_init__(self) -> None:
+        """Check the words, which may come from a file."""
+        if self.kind not in KINDS or self.calibration not in METHODS:
+            raise ValueError(f"no such way: {self}")
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables; the method of ranges is added by whoever tries several."""
+        loops = " with loops" if self.loops else ""
+        if self.kind != "static":
+            return f"{self.kind}{loops}"
+        rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
+        return f"static per {'channel' if self.per_channel else 'tensor'}{' QOperator' if self.operators else ''}{rest}"
