@@ -19,6 +19,7 @@ from export.forms import MAIN
 from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.errors import UsageError
+from models.records import Arrays, Model
 
 HASWELL = "qemu-x86_64 -cpu Haswell"  # AVX2 alone, as field tests of real ones agree
 _CHILD = Path(__file__).with_name("int8_emulated_child.py")
@@ -27,9 +28,13 @@ _INPUTS, _EXPECTED = "shown.npz", "expected.npz"
 
 def keep(case: Case, folder: Path) -> None:
     """Write what the emulated processor is shown, one batch of the main form, and what the float model says to it."""
-    inputs = case.shown[MAIN][0]
+    keep_arrays(case.float_, case.shown[MAIN][0], folder)
+
+
+def keep_arrays(model: Model, inputs: Arrays, folder: Path) -> None:
+    """The same for a float model and the inputs to show."""
     np.savez(folder / _INPUTS, **inputs)  # type: ignore[arg-type]  # numpy has further keywords of its own
-    np.savez(folder / _EXPECTED, **onnx_runner(case.float_)(inputs))  # type: ignore[arg-type]
+    np.savez(folder / _EXPECTED, **onnx_runner(model)(inputs))  # type: ignore[arg-type]
 
 
 def emulated(wanted: Sequence[tuple[str, Path]], command: str = HASWELL) -> dict[str, float | None]:

@@ -56,7 +56,12 @@ def activation_grid(low: float, high: float, kind: Literal["u8", "s8"]) -> Grid:
 
 
 def weight_grid(
-    weight: Array, channel_axes: tuple[int, ...] = (), *, pairs_fit: bool = False, least: Array | float = 0.0
+    weight: Array,
+    channel_axes: tuple[int, ...] = (),
+    *,
+    pairs_fit: bool = False,
+    in_order: bool = False,
+    least: Array | float = 0.0,
 ) -> Grid:
     """Symmetric grid for a weight: zero is 0, names in [-127, 127], so s8 times s8 cannot overflow on Arm either.
 
@@ -65,6 +70,8 @@ def weight_grid(
         channel_axes: a scale for each index along these; () is one scale for the whole tensor.
         pairs_fit: make |q1| + |q2| <= 128 for any two weights of one channel whose signs agree, whichever the kernel
             puts side by side. Both largest may take 64 (seven bits); a channel with one outlier loses less.
+        in_order: the kernel of a matrix product puts a channel's weights 2k and 2k + 1 side by side and no others, so
+            that only these need fit: half a bit is won. Not for one scale for the whole tensor.
         least: no scale is smaller; a number, or one per channel, flat.
     """
     others = tuple(axis for axis in range(weight.ndim) if axis not in channel_axes)
@@ -72,7 +79,8 @@ def weight_grid(
     rows = np.moveaxis(weight, channel_axes, range(len(channel_axes))) if channel_axes else weight
     rows = rows.reshape(int(np.prod([weight.shape[axis] for axis in channel_axes])), -1).astype(np.float64)
     if pairs_fit and others:
-        reach = np.maximum(_two_largest(rows), _two_largest(-rows)) / (PAIR - 1)  # rounding adds at most one to a sum
+        largest = _largest_neighbours if in_order and channel_axes else _two_largest
+        reach = np.maximum(largest(rows), largest(-rows)) / (PAIR - 1)  # rounding adds at most one to a sum
     else:
         reach = np.abs(rows).max(axis=1, initial=0.0) / 127
     reach = np.maximum(reach, least)
@@ -85,6 +93,12 @@ def _two_largest(rows: Array) -> Array:
     positive = np.maximum(rows, 0.0)
     largest: Array = positive if rows.shape[1] < 2 else np.partition(positive, -2, axis=1)[:, -2:]
     return np.asarray(largest.sum(axis=1))
+
+
+def _largest_neighbours(rows: Array) -> Array:
+    """The largest sum of the positive numbers 2k and 2k + 1 of each row; (C, K) -> (C,)."""
+    positive = np.pad(np.maximum(rows, 0.0), ((0, 0), (0, rows.shape[1] % 2)))
+    return np.asarray((positive[:, ::2] + positive[:, 1::2]).max(axis=1, initial=0.0))
 
 
 def _usable(scale: Array | np.float64) -> Array:

@@ -102,3 +102,12 @@ def test_a_huge_bias_widens_the_weight_scale_until_it_fits():
     names = bias_names(bias, scale * grid.scale.reshape(-1))
     assert abs(int(names[0])) <= 2**29
     assert float(names[0] * scale * grid.scale.reshape(-1)[0]) == pytest.approx(1e6, rel=1e-5)
+
+
+@given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-8, 8, width=32)))
+def test_in_order_no_two_neighbours_leave_16_bits_and_no_step_grows(weight):
+    grid, any_two = weight_grid(weight, (0,), pairs_fit=True, in_order=True), weight_grid(weight, (0,), pairs_fit=True)
+    names = np.pad(grid.quantize(weight).astype(int), ((0, 0), (0, weight.shape[1] % 2))).reshape(len(weight), -1, 2)
+    assert np.maximum(names, 0).sum(2).max() <= 128
+    assert np.maximum(-names, 0).sum(2).max() <= 128
+    assert (grid.scale <= any_two.scale).all()
