@@ -77,11 +77,11 @@ def histograms(
     """
     inputs = {spec.name for spec in model.inputs}
     watched = [name for name in dict.fromkeys(names) if name not in inputs]
-    session = _session(model.onnx, watched)
+    session = watching(model.onnx, watched)
     wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
     sweep = Sweep(names, counted)
     done, total = 0, count(batches) if isinstance(batches, Kept | list | tuple) else 0
-    for tensors, samples in _stepped(session, model.inputs, wanted, batches):
+    for tensors, samples in runs(session, model.inputs, wanted, batches):
         sweep.look(tensors, done)
         done += samples
         if progress is not None:
@@ -115,7 +115,7 @@ def form_histograms(
         return {}
     sweeps: dict[str, Sweep] = {}
     forms = parts(model)
-    sessions = {form: _session(model.forms[form].network, names.get(form, ())) for form in model.forms}
+    sessions = {form: watching(model.forms[form].network, names.get(form, ())) for form in model.forms}
     wanted = {form: [value.name for value in session.get_outputs()] for form, session in sessions.items()}
     done = 0
 
@@ -155,7 +155,7 @@ def in_steps(forms: Mapping[str, Model | Form], form: str, given: Arrays) -> lis
     ]
 
 
-def _session(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
+def watching(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
     """A session of the graph that also gives the tensors to watch. One thread: sums in one order on any machine."""
     network = graph.clone()
     values = {value.name: value for node in network.graph for value in node.outputs}
@@ -169,7 +169,7 @@ def _session(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
     return ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _stepped(
+def runs(
     session: ort.InferenceSession, inputs: Sequence[InputSpec], wanted: list[str], batches: Iterable[Arrays]
 ) -> Iterator[tuple[Mapping[str, Array], int]]:
     """All watched tensors and inputs of each run, and its samples; a state goes on while their number stays the same.

@@ -1,0 +1,214 @@
+"""Bias correction: rounding shifts the mean of what a layer gives; the shift is measured, and taken off its bias.
+
+Rounded weights W + E give E x more than W x. Where inputs have a mean, as after ReLU, this has one too, m = mean(E x),
+and it is the same for every input: b - m in place of b takes it away, at no cost in time or bytes.
+
+The means are those of the network itself, not of a formula: layer by layer in the order of the graph, the mean that
+the int8 network gives in each channel is held against float's, on calibration data. When a layer's turn comes those
+before it are corrected already, so it answers for its own shift and for what clipping has left of theirs. All layers
+of one depth share a sweep.
+
+Source: Nagel et al. 2019 (arXiv:1906.04721) sec. 4.2 and appendix D, there with the layer's inputs taken to be normal
+where no data are at hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.quantization.calibration_data import rows
+from compress.quantization.channel_means import channel_means
+from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_weights import array, attribute, is_weight
+from export.forms import MAIN
+from export.naming import layer_of
+from models.records import Arrays, Model
+
+Array = np.ndarray[Any, Any]
+ENOUGH = 64  # samples: four times as many move no reference model by more than 0.3 dB
+Means = dict[str, Array]  # a node or a layer -> a number for each channel of what it gives
+
+
+@dataclass
+class BiasCorrection:
+    """Corrects the int8 networks that are made of one float model; a network that differs in spelling alone, once.
+
+    Args:
+        model: float, with the names of layers that the int8 networks have.
+        batches: to calibrate with; the first of them are enough.
+        integer_bias: whether a layer's bias is in int32.
+    """
+
+    model: Model
+    batches: Sequence[Arrays]
+    integer_bias: bool = True
+    _float: Means = field(default_factory=dict)
+    _found: dict[object, Means] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Keep as many batches as hold enough samples."""
+        before = itertools.accumulate(map(rows, self.batches), initial=0)
+        self.batches = [batch for batch, done in zip(self.batches, before, strict=False) if done < ENOUGH]
+
+    def __call__(self, form: str, network: ir.Model, way: object) -> None:
+        """Correct a graph in place: the main one by its means, a further form as the main one was.
+
+        Args:
+            form: which of the model's graphs it is; the main one comes first.
+            network: in int8, with pairs.
+            way: what tells this network from others of the model; hashable.
+        """
+        if form == MAIN and way not in self._found:
+            self._found[way] = self._corrected(network)
+        else:
+            self._shift(network, self._found[way])
+
+    def _corrected(self, network: ir.Model) -> Means:
+        dims = {layer.name: layer.dims for layer in _layers(network)}
+        if missing := {name: its for name, its in dims.items() if name not in self._float}:
+            self._float |= channel_means(self.model, missing, self.batches)
+        model = replace(self.model, network=network, forms={})
+        shifts: Means = {}
+        for names in _by_depth(network, dims):
+            means = channel_means(model, {name: dims[name] for name in names}, self.batches)
+            new = _by_layer({name: means[name] - self._float[name] for name in means})
+            self._shift(network, new)
+            shifts |= new
+        return shifts
+
+    def _shift(self, network: ir.Model, shifts: Means) -> None:
+        edit = editors(network)[network.graph]
+        for layer in list(_layers(network)):
+            shift = shifts.get(layer_of(layer.node))
+            if shift is not None:
+                _take_off(edit, layer, shift, self.integer_bias)
+        drop_unused(network)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer in int8, and the constant Add behind it where that is its bias."""
+
+    node: ir.Node
+    dims: tuple[int, ...]  # of its result from the channels on, those after them as 1
+    add: ir.Node | None = None
+
+    @property
+    def name(self) -> str:
+        return self.node.name or ""
+
+    @property
+    def channels(self) -> int:
+        return self.dims[0]
+
+
+def _layers(network: ir.Model) -> Iterator[_Layer]:
+    """Layers whose weight is stored in integers, and that have a bias or can be given one."""
+    for node in network.graph:
+        stored = _stored(node) if node.op_type in ("Conv", "Gemm", "MatMul") else None
+        if stored is None:
+            continue
+        shape = array(stored).shape
+        if node.op_type == "Conv":
+            yield _Layer(node, (shape[0], *[1] * (len(shape) - 2)))
+        elif node.op_type == "Gemm":
+            yield _Layer(node, (shape[0 if attribute(node, "transB", 0) else 1],))
+        elif add := _bias_add(node, shape[-1]):
+            yield _Layer(node, (shape[-1],), add)
+
+
+def _stored(node: ir.Node) -> ir.Value | None:
+    """The integers behind a layer's weight."""
+    weight = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    if weight is None or weight.op_type != "DequantizeLinear" or weight.inputs[0] is None:
+        return None
+    return weight.inputs[0] if weight.inputs[0].const_value is not None else None
+
+
+def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
+    """The Add of one constant per channel that alone reads a product."""
+    uses = list(node.outputs[0].uses())
+    if len(uses) != 1 or uses[0].node.op_type != "Add" or node.outputs[0].is_graph_output():
+        return None
+    other = uses[0].node.inputs[1 - uses[0].idx]
+    return uses[0].node if other is not None and is_weight(other) and array(other).shape == (channels,) else None
+
+
+def _by_depth(network: ir.Model, known: Collection[str]) -> list[list[str]]:
+    """Names of nodes, those first that no other leads to; a layer that is called twice is as deep as its last call."""
+    depths: dict[ir.Value, int] = {}
+    deepest: dict[str, int] = {}
+    for node in network.graph:
+        before = max((depths.get(value, 0) for value in _read(node)), default=0)
+        here = before + (node.name in known)
+        depths |= dict.fromkeys(node.outputs, here)
+        if node.name in known:
+            deepest[layer_of(node)] = max(deepest.get(layer_of(node), 0), here)
+    groups: dict[int, list[str]] = {}
+    for name in known:
+        groups.setdefault(deepest[layer_of(name)], []).append(name)
+    return [groups[depth] for depth in sorted(groups)]
+
+
+def _read(node: ir.Node) -> Iterator[ir.Value]:
+    """All that a node reads, also in the bodies inside it."""
+    yield from (value for value in node.inputs if value is not None)
+    for attr in node.attributes.values():
+        if attr.type == ir.AttributeType.GRAPH:
+            for inner in attr.as_graph():
+                yield from _read(inner)
+
+
+def _by_layer(of_nodes: Means) -> Means:
+    """What the calls of one layer have on average."""
+    calls: dict[str, list[Array]] = {}
+    for name, mean in of_nodes.items():
+        calls.setdefault(layer_of(name), []).append(mean)
+    return {layer: np.mean(means, axis=0) for layer, means in calls.items()}
+
+
+def _take_off(edit: Editor, layer: _Layer, shift: Array, integer_bias: bool) -> None:
+    """Make a bias smaller by so much; a layer without one is given one."""
+    node = layer.node
+    if layer.add is not None:
+        position = 1 if layer.add.inputs[0] is node.outputs[0] else 0
+        _lower(edit, layer.add, position, shift)
+        return
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        node.resize_inputs(3)
+        node.replace_input_with(2, _no_bias(edit, node, layer.channels, integer_bias))
+    bias = node.inputs[2]
+    assert bias is not None
+    pair = bias.producer()
+    if pair is None:
+        _lower(edit, node, 2, shift)
+    else:
+        assert pair.inputs[1] is not None
+        _lower(edit, pair, 0, shift / array(pair.inputs[1]).astype(np.float64))
+
+
+def _lower(edit: Editor, reader: ir.Node, position: int, shift: Array) -> None:
+    """Give a node a constant of its own in place of one that others may read too, smaller by the shift."""
+    old = reader.inputs[position]
+    assert old is not None
+    numbers = array(old) - shift
+    made = np.rint(numbers) if array(old).dtype == np.int32 else numbers
+    reader.replace_input_with(position, edit.constant(f"{old.name}_corrected", made.astype(array(old).dtype)))
+
+
+def _no_bias(edit: Editor, node: ir.Node, channels: int, integer_bias: bool) -> ir.Value:
+    """A bias of nothing, in the spelling of the others."""
+    if not integer_bias:
+        return edit.constant(f"{node.name}.bias", np.zeros(channels, np.float32))
+    scales = [array(pair.inputs[1]) for value in node.inputs[:2] if value and (pair := value.producer())]  # type: ignore[arg-type]
+    scale = np.asarray(scales[0] * scales[1], np.float32)
+    parts = [edit.constant(f"{node.name}.bias_q", np.zeros(channels, np.int32)), edit.constant("bias_scale", scale)]
+    return edit.node(
+        "DequantizeLinear", parts, {"axis": 0} if scale.ndim else None, output=f"{node.name}.bias_dq", before=node
+    )

@@ -1,0 +1,143 @@
+"""Bias correction: a mean error that was put in is taken out, and the mean of the outputs comes nearer to float's."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.quantization.bias_correction import BiasCorrection
+from compress.quantization.calibrated import look
+from compress.quantization.channel_means import channel_means
+from compress.quantization.placement import place
+from compress.quantization.schemes import scheme_for
+from compress.quantization.static_int8 import write_qdq
+from export.device import find_device
+from export.folded import fold
+from export.forms import MAIN
+from export.onnx_file import to_bytes
+from export.session import onnx_runner, optimized_graph
+from models.records import Form, InputSpec, example, sizes_of
+from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, residual_net, stream
+
+
+def data(model, batches=3, rows=16, seed=100):
+    return [example(model.inputs, {**sizes_of(model), "N": rows}, seed=seed + i) for i in range(batches)]
+
+
+def static(model, batches, device="any", per_channel=True):
+    network = model.onnx.clone()
+    ranges, _ = look(model, batches, counted=False).ranges()
+    write_qdq(network, place(network), ranges, scheme_for(find_device(device)), per_channel=per_channel)
+    return replace(model, network=network)
+
+
+def corrected(model, made, batches):
+    network = made.onnx.clone()
+    BiasCorrection(model, batches)(MAIN, network, "once")
+    return replace(made, network=network)
+
+
+def mean_error(model, made, batches):
+    name, errors = model.outputs[0].name, []
+    for batch in batches:
+        errors.append(onnx_runner(made)(batch)[name] - onnx_runner(model)(batch)[name])
+    error = np.concatenate(errors)
+    return np.abs(
+        error.mean(axis=tuple(a for a in range(error.ndim) if a != (1 if error.ndim == 4 else error.ndim - 1)))
+    )
+
+
+@pytest.mark.parametrize("build", [conv_net, depthwise_net, residual_net, mlp, attention], ids=lambda b: b.__name__)
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_mean_of_the_outputs_comes_nearer_to_floats(build, per_channel):
+    model = fold(build())
+    batches = data(model)
+    made = static(model, batches, per_channel=per_channel)
+    better = corrected(model, made, batches)
+    assert mean_error(model, better, batches).mean() < mean_error(model, made, batches).mean()
+    assert optimized_graph(better) == optimized_graph(made)
+
+
+def one_layer(kind):
+    net = Net()
+    if kind == "Gemm":
+        net.linear("x", 6, 4, name="layer")
+    else:
+        net.matmul("x", 6, 4, name="layer")
+    return fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", 4)}))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(["Gemm", "MatMul"]), st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=4))
+def test_a_planted_error_is_found_exactly(kind, planted):
+    model = one_layer(kind)
+    batches = [{"x": b["x"] - b["x"].mean(1, keepdims=True) + 1} for b in data(model)]  # each row sums up to 6
+    wrong = model.onnx.clone()
+    weight = wrong.graph.initializers["layer.weight"]
+    numbers, error = weight.const_value.numpy(), np.float32(planted) / 6
+    weight.const_value = ir.tensor(numbers + (error[:, None] if kind == "Gemm" else error), name="layer.weight")
+    made = static(replace(model, network=wrong), batches)
+    assert mean_error(model, made, batches).max() >= max(map(abs, planted)) - 0.05
+    # what is left is less than a step of the bias
+    assert mean_error(model, corrected(model, made, batches), batches).max() < 1e-3
+
+
+def test_a_convolution_without_bias_is_given_one_and_stays_fused():
+    net = Net()
+    weight = net.weight("w", 4, 3, 3, 3)
+    net.op("Relu", net.op("Conv", "x", weight, name="layer", kernel_shape=[3, 3]), name="act")
+    model = fold(net.model(IMAGE, {"y": ("N", 4, 14, 14)}))
+    batches = [{name: array + 1 for name, array in batch.items()} for batch in data(model)]
+    made = static(model, batches)
+    better = corrected(model, made, batches)
+    assert optimized_graph(better) == optimized_graph(made)
+    assert mean_error(model, better, batches).mean() < mean_error(model, made, batches).mean()
+
+
+def test_channel_means_are_numpys():
+    model = fold(conv_net())
+    batches = data(model)
+    node = next(n for n in model.onnx.graph if n.op_type == "Conv")
+    channels = node.inputs[1].shape[0]
+    found = channel_means(model, {node.name: (channels, 1, 1)}, batches)[node.name]
+    watched = model.onnx.clone()
+    watched.graph.outputs.append(next(v for n in watched.graph if n.name == node.name for v in n.outputs))
+    run = onnx_runner(replace(model, network=watched))
+    seen = np.concatenate([run(batch)[node.outputs[0].name] for batch in batches])
+    np.testing.assert_allclose(found, seen.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_a_streaming_network_is_stepped():
+    model = fold(stream())
+    batches = data(model, rows=1)
+    made = static(model, batches)
+    corrected(model, made, batches)
+
+
+def test_a_further_form_is_corrected_as_the_main_one():
+    model = fold(mlp(16))
+    batches = data(model)
+    made = static(model, batches)
+    correction = BiasCorrection(model, batches)
+    main, other = made.onnx.clone(), made.onnx.clone()
+    correction(MAIN, main, "way")
+    correction("other", other, "way")
+    form = Form(inputs=model.inputs, outputs=model.outputs, network=other)
+    name = model.outputs[0].name
+    got = [onnx_runner(replace(made, network=n))(batches[0])[name] for n in (main, form.network)]
+    np.testing.assert_array_equal(*got)
+
+
+def test_what_was_found_once_is_not_looked_for_again():
+    model = fold(mlp(16))
+    batches = data(model)
+    made = static(model, batches)
+    correction = BiasCorrection(model, batches)
+    first, again = made.onnx.clone(), made.onnx.clone()
+    correction(MAIN, first, "way")
+    correction.batches = []  # a sweep over nothing would find no mean
+    correction(MAIN, again, "way")
+    assert to_bytes(replace(made, network=first)) == to_bytes(replace(made, network=again))
