@@ -28,7 +28,7 @@ _NO_KERNEL = {
     "ConvTranspose": "no int8 kernel for ConvTranspose in ONNX Runtime; weights mode stores it in 8 bits",
     **{
         kind: f"no dynamic int8 kernel for {kind} in ONNX Runtime; weights mode stores it in 8 bits, and auto tries a "
-        "loop of int8 products, which pays for large ones"
+        "loop of int8 products (faster from about 256 units on)"
         for kind in LOOPS
     },
     "Gather": "an embedding is looked up and not computed; weights mode stores it in 8 bits",

@@ -82,7 +82,7 @@ def test_recurrent_layers_without_a_kernel_say_so(kind):
     (note,) = dynamic(recurrent(kind)).skipped
     assert note.text == (
         f"no dynamic int8 kernel for {kind} in ONNX Runtime; weights mode stores it in 8 bits, and auto tries a loop "
-        "of int8 products, which pays for large ones"
+        "of int8 products (faster from about 256 units on)"
     )
 
 
