@@ -49,9 +49,9 @@ def lowest_db(cell: Cell) -> float:
     return min(math.inf if db is None else db for db in cell["sqnr_db"].values())
 
 
-def pace(cell: Cell) -> float:
-    """The speed against float: of several forms the geometric mean."""
-    found = [math.log(each["speedup"]) for each in cell["speed"].values()]
+def pace(cell: Cell, end: str = "speedup") -> float:
+    """The speed against float, or an end of its interval: of several forms the geometric mean."""
+    found = [math.log(each[end]) for each in cell["speed"].values()]
     return math.exp(sum(found) / len(found))
 
 
@@ -111,7 +111,10 @@ def _behind(row: Row, cell: Cell) -> str:
 
 def _not_ahead(row: Row, cell: Cell) -> str:
     peer, speed = fastest(row)
-    return "" if pace(cell) > speed else f"{pace(cell):.2f}x for {speed:.2f}x of {peer}"
+    if pace(cell) > speed:
+        return ""
+    level = pace(cell, "high") >= (pace(row["cells"][peer], "low") if peer in row["cells"] else 1.0)
+    return f"{pace(cell):.2f}x for {speed:.2f}x of {peer}" + (", no difference" if level else "")
 
 
 def _lost(row: Row, cell: Cell) -> str:

@@ -10,7 +10,8 @@ import json
 import logging
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]  # the package is u
 
 def static_by_onnxruntime(model: Path, output: Path, batches: Sequence[Arrays], settings: Mapping[str, Any]) -> str:
     """One graph in static int8; gives what a reader must know of how."""
-    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+    with _quiet(), tempfile.TemporaryDirectory(prefix="compress-") as folder:
         prepared, how = _prepared(model, Path(folder))
         reader = _Samples(batches)
         quantize_static(prepared, output, reader, calibrate_method=CalibrationMethod.MinMax, **settings)
@@ -66,7 +67,7 @@ def static_by_onnxruntime(model: Path, output: Path, batches: Sequence[Arrays], 
 
 def dynamic_by_onnxruntime(model: Path, output: Path, weights: QuantType = _S8) -> str:
     """One graph in dynamic int8, signed weights."""
-    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+    with _quiet(), tempfile.TemporaryDirectory(prefix="compress-") as folder:
         prepared, how = _prepared(model, Path(folder))
         quantize_dynamic(prepared, output, weight_type=weights, per_channel=True)
     return how
@@ -75,14 +76,20 @@ def dynamic_by_onnxruntime(model: Path, output: Path, weights: QuantType = _S8) 
 def _prepared(model: Path, folder: Path) -> tuple[Path, str]:
     """The graph as ONNX Runtime's users are told to prepare it; with less of it where that fails."""
     prepared = folder / "prepared.onnx"
-    logging.disable(logging.WARNING)  # it tells its users to do what is being done here
     try:
-        try:
-            quant_pre_process(model, prepared)
-            return prepared, ""
-        except Exception:
-            quant_pre_process(model, prepared, skip_symbolic_shape=True)
-            return prepared, "pre-processed without symbolic shapes, which fail"
+        quant_pre_process(model, prepared)
+        return prepared, ""
+    except Exception:
+        quant_pre_process(model, prepared, skip_symbolic_shape=True)
+        return prepared, "pre-processed without symbolic shapes, which fail"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without its warnings: to prepare what is being prepared, and that a norm's weights have no channels."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
     finally:
         logging.disable(logging.NOTSET)
 

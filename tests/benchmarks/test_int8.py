@@ -173,7 +173,12 @@ def test_marks_are_held_to_every_network():
     assert only({"good": good}, "ours, any", "lower bound").reached
     assert only({"good": good}, "ours, any", "0.95 of the speed").reached
     assert only(both, "ours, any", "0.95 of the speed").missed == ("`slow`: 1.09x for 1.30x of ort u8s8, 0.84 of it",)
-    assert len(only(both, "ours, any", "ahead").missed) == 2
+    assert only(both, "ours, any", "ahead").missed == (
+        "`good`: 2.00x for 2.10x of ort u8s8",
+        "`slow`: 1.09x for 1.30x of ort u8s8",
+    )
+    near = {"near": row(any=cell(2.0), u8s8=cell(2.005))}
+    assert only(near, "ours, any", "ahead").missed == ("`near`: 2.00x for 2.00x of ort u8s8, no difference",)
     assert only({"good": good}, "ours, size", "bytes").reached
     large = {"large": row(size=cell(1.0, bytes=103), u8s8=cell(1.0))}
     assert only(large, "ours, size", "bytes").missed == ("`large`: 103 bytes for 100 of ort u8s8, 1.03 times",)
