@@ -15,7 +15,7 @@ where no data are at hand.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,6 @@ from compress.quantization.calibration_data import rows
 from compress.quantization.channel_means import channel_means
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import array, attribute, is_weight
-from export.forms import MAIN
 from export.naming import layer_of
 from models.records import Arrays, Model
 
@@ -37,7 +36,7 @@ Means = dict[str, Array]  # a node or a layer -> a number for each channel of wh
 
 @dataclass
 class BiasCorrection:
-    """Corrects the int8 networks that are made of one float model; a network that differs in spelling alone, once.
+    """Finds the shifts of int8 networks that are made of one float model; of each way to make one, once.
 
     Args:
         model: float, with the names of layers that the int8 networks have.
@@ -56,20 +55,18 @@ class BiasCorrection:
         before = itertools.accumulate(map(rows, self.batches), initial=0)
         self.batches = [batch for batch, done in zip(self.batches, before, strict=False) if done < ENOUGH]
 
-    def __call__(self, form: str, network: ir.Model, way: object) -> None:
-        """Correct a graph in place: the main one by its means, a further form as the main one was.
+    def __call__(self, network: ir.Model, way: object) -> Means:
+        """By how much each channel of each layer is too large on average, those before it corrected.
 
         Args:
-            form: which of the model's graphs it is; the main one comes first.
-            network: in int8, with pairs.
-            way: what tells this network from others of the model; hashable.
+            network: the main graph in int8, with pairs; only looked at.
+            way: what tells this network from others of the model, but for its spelling; hashable.
         """
-        if form == MAIN and way not in self._found:
-            self._found[way] = self._corrected(network)
-        else:
-            self._shift(network, self._found[way])
+        if way not in self._found:
+            self._found[way] = self._shifts(network.clone())
+        return self._found[way]
 
-    def _corrected(self, network: ir.Model) -> Means:
+    def _shifts(self, network: ir.Model) -> Means:
         dims = {layer.name: layer.dims for layer in _layers(network)}
         if missing := {name: its for name, its in dims.items() if name not in self._float}:
             self._float |= channel_means(self.model, missing, self.batches)
@@ -78,17 +75,25 @@ class BiasCorrection:
         for names in _by_depth(network, dims):
             means = channel_means(model, {name: dims[name] for name in names}, self.batches)
             new = _by_layer({name: means[name] - self._float[name] for name in means})
-            self._shift(network, new)
+            shift(network, new, integer_bias=self.integer_bias)
             shifts |= new
         return shifts
 
-    def _shift(self, network: ir.Model, shifts: Means) -> None:
-        edit = editors(network)[network.graph]
-        for layer in list(_layers(network)):
-            shift = shifts.get(layer_of(layer.node))
-            if shift is not None:
-                _take_off(edit, layer, shift, self.integer_bias)
-        drop_unused(network)
+
+def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True) -> None:
+    """Take shifts off the biases of a graph in place, in whichever form of the model it is.
+
+    Args:
+        network: in int8, with pairs.
+        shifts: by layer; one that this graph does not have, or not in int8, is left out.
+        integer_bias: whether the bias of a layer that has none yet shall be in int32.
+    """
+    edit = editors(network)[network.graph]
+    for layer in list(_layers(network)):
+        by = shifts.get(layer_of(layer.node))
+        if by is not None:
+            _take_off(edit, layer, by, integer_bias)
+    drop_unused(network)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.quantization.bias_correction import BiasCorrection
+from compress.quantization.bias_correction import BiasCorrection, shift
 from compress.quantization.calibrated import look
 from compress.quantization.channel_means import channel_means
 from compress.quantization.placement import place
@@ -16,10 +16,9 @@ from compress.quantization.schemes import scheme_for
 from compress.quantization.static_int8 import write_qdq
 from export.device import find_device
 from export.folded import fold
-from export.forms import MAIN
 from export.onnx_file import to_bytes
 from export.session import onnx_runner, optimized_graph
-from models.records import Form, InputSpec, example, sizes_of
+from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, residual_net, stream
 
 
@@ -36,7 +35,7 @@ def static(model, batches, device="any", per_channel=True):
 
 def corrected(model, made, batches):
     network = made.onnx.clone()
-    BiasCorrection(model, batches)(MAIN, network, "once")
+    shift(network, BiasCorrection(model, batches)(network, "once"))
     return replace(made, network=network)
 
 
@@ -117,27 +116,21 @@ def test_a_streaming_network_is_stepped():
     corrected(model, made, batches)
 
 
-def test_a_further_form_is_corrected_as_the_main_one():
+def test_a_further_form_takes_the_shifts_of_the_layers_it_has():
     model = fold(mlp(16))
     batches = data(model)
     made = static(model, batches)
-    correction = BiasCorrection(model, batches)
-    main, other = made.onnx.clone(), made.onnx.clone()
-    correction(MAIN, main, "way")
-    correction("other", other, "way")
-    form = Form(inputs=model.inputs, outputs=model.outputs, network=other)
-    name = model.outputs[0].name
-    got = [onnx_runner(replace(made, network=n))(batches[0])[name] for n in (main, form.network)]
-    np.testing.assert_array_equal(*got)
+    other = made.onnx.clone()
+    shifts = BiasCorrection(model, batches)(made.onnx, "way")
+    shift(other, {**shifts, "no such layer": np.zeros(3)})
+    assert to_bytes(replace(made, network=other)) == to_bytes(corrected(model, made, batches))
 
 
 def test_what_was_found_once_is_not_looked_for_again():
     model = fold(mlp(16))
     batches = data(model)
-    made = static(model, batches)
+    network = static(model, batches).onnx
     correction = BiasCorrection(model, batches)
-    first, again = made.onnx.clone(), made.onnx.clone()
-    correction(MAIN, first, "way")
+    first = correction(network, "way")
     correction.batches = []  # a sweep over nothing would find no mean
-    correction(MAIN, again, "way")
-    assert to_bytes(replace(made, network=first)) == to_bytes(replace(made, network=again))
+    assert correction(network, "way") is first
