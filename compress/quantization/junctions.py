@@ -15,7 +15,8 @@ from compress.quantization.static_int8 import is_depthwise
 from export.reading import is_, only_reader, other_input
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Identity"})
-POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
+GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
+POOLS = GLOBAL | {"MaxPool", "AveragePool"}
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,9 @@ def _passed(value: ir.Value, axis: int) -> ir.Node | None:
 
 
 def _flattens(node: ir.Node) -> bool:
-    """Whether (N, C, 1, 1) becomes (N, C)."""
-    before, after = node.inputs[0].shape if node.inputs[0] is not None else None, node.outputs[0].shape
-    if not is_(node, "Reshape", "Flatten", "Squeeze") or before is None or after is None or len(after) != 2:
-        return False
-    return before[1] == after[1] and isinstance(after[1], int) and all(size == 1 for size in before[2:])
+    """Whether it makes a row of what a global pool left of each channel; no other row fits a reader of as many."""
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return is_(node, "Reshape", "Flatten", "Squeeze") and is_(source, *GLOBAL)
 
 
 def _reader(node: ir.Node, position: int, axis: int) -> Part | None:

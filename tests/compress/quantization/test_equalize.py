@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from compress.quantization.equalize import channel_reaches, equalized, factors, rescaled, shared_junctions
 from compress.quantization.junctions import junctions
+from export.folded import fold
 from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.records import Form, InputSpec, example, sizes_of
@@ -38,7 +39,7 @@ def spread(model, seed=0, deviation=2.0):
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_the_network_computes_what_it_did(build, count):
-    model = build()
+    model = fold(build())
     assert len(junctions(model.onnx.graph)) == count
     wild = spread(model)
     made = equalized(wild, data(model))
