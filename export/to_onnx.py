@@ -26,6 +26,7 @@ from export.opset import in_opset
 from export.parity import verify
 from export.prepare import prepare, strip
 from export.recurrent_onnx import translated
+from export.shape_arithmetic import settle_shapes
 from models.errors import CompressError
 from models.records import InputSpec, Model, OutputSpec, sizes_of
 
@@ -81,6 +82,7 @@ def export_form(
     network = _traced(module, inputs, outputs, telling(inputs, sizes))
     _own_io(network, inputs, outputs)
     keep_weight_names(network)
+    settle_shapes(network)
     prepare(network)
     name_by_layer(network)
     network = in_opset(network, opset)
