@@ -57,8 +57,7 @@ RANDOM = (
     *("random encoder", "pre-norm encoder", "pre-norm encoder 0.5", "pre-norm encoder 1", "pre-norm encoder 2"),
 )
 DEVICES = ("cpu", "any")
-# what is rescaled, and by what: the tensors that layers give, those that norms give, both, or by weights alone
-RESCALED = ("weights", "layers", "norms", "equalize")
+RESCALED = ("weights", "equalize")  # by the reach of the givers' weights, or of what calibration saw
 VARIANTS = ("nothing", "bias", *RESCALED, "both")
 
 
@@ -114,18 +113,13 @@ def spread(build: Callable[[], nn.Module], deviation: float) -> nn.Module:
 
 def rescaled_by(model: Model, what: str, seen: Sequence[Arrays]) -> tuple[Model, int]:
     """The model with junctions rescaled, and how many they are."""
-    main = [j for j in shared_junctions(model) if what not in ("layers", "norms") or _is_norm(j) == (what == "norms")]
-    if what != "weights":
+    main = shared_junctions(model)
+    if what == "equalize":
         return rescaled(model, factors(main, channel_reaches(model, main, seen))) if main else model, len(main)
-    main = [j for j in main if not _is_norm(j)]
     for _ in range(20 if main else 0):  # a giver's weight is another junction's reader, so that its reach changes too
         model = rescaled(model, factors(main, {j.name: _reach_of_weight(j) for j in main}))
-        main = [j for j in shared_junctions(model) if not _is_norm(j)]
+        main = shared_junctions(model)
     return model, len(main)
-
-
-def _is_norm(junction: Junction) -> bool:
-    return junction.gives[0].value.const_value.numpy().ndim == 1  # type: ignore[union-attr]
 
 
 def _reach_of_weight(junction: Junction) -> np.ndarray[Any, Any]:

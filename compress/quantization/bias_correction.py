@@ -198,13 +198,16 @@ def _take_off(edit: Editor, layer: _Layer, shift: Array, integer_bias: bool) -> 
         _lower(edit, pair, 0, shift / array(pair.inputs[1]).astype(np.float64))
 
 
-def _lower(edit: Editor, reader: ir.Node, position: int, shift: Array) -> None:
-    """Give a node a constant of its own in place of one that others may read too, smaller by the shift."""
+def _lower(edit: Editor, reader: ir.Node, position: int, by: Array) -> None:
+    """Make a constant smaller; where others read it too, the node is given one of its own."""
     old = reader.inputs[position]
     assert old is not None
-    numbers = array(old) - shift
-    made = np.rint(numbers) if array(old).dtype == np.int32 else numbers
-    reader.replace_input_with(position, edit.constant(f"{old.name}_corrected", made.astype(array(old).dtype)))
+    numbers = array(old) - by
+    made = (np.rint(numbers) if array(old).dtype == np.int32 else numbers).astype(array(old).dtype)
+    if len(old.uses()) == 1:
+        old.const_value = ir.tensor(made, name=old.name)
+    else:
+        reader.replace_input_with(position, edit.constant(old.name or "bias", made))
 
 
 def _no_bias(edit: Editor, node: ir.Node, channels: int, integer_bias: bool) -> ir.Value:

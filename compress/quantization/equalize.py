@@ -9,8 +9,8 @@ it did. With r_i the reach of the channel on calibration data, and w_i that of t
 gives both the reach sqrt(r_i w_i), whose square no s_i changes: neither is made worse than the other.
 
 Source: pairs of layers, also through depthwise ones, Nagel et al. 2019 (arXiv:1906.04721) sec. 4.1; there r_i is of the
-giver's weights, which have a scale for each channel here. With what was seen in its place, and a normalization as the
-giver, Xiao et al. 2022 (arXiv:2211.10438) sec. 4, alpha 0.5.
+giver's weights, which have a scale for each channel here, so that what was seen stands in its place, as in Xiao et al.
+2022 (arXiv:2211.10438) sec. 4, alpha 0.5.
 """
 
 from __future__ import annotations

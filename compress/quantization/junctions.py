@@ -1,7 +1,8 @@
 """Which tensors of a graph can be rescaled channel by channel, and by which constants: the places of equalization.
 
-A layer or a normalization gives the tensor, layers alone read it, and what lies between is positively homogeneous and
-keeps channels apart: f(x / s) = f(x) / s for s > 0, as ReLU does, and Clip at 6 does not.
+A layer gives the tensor, layers alone read it, and what lies between is positively homogeneous and keeps channels
+apart: f(x / s) = f(x) / s for s > 0, as ReLU does, and Clip at 6 does not. A norm could give one too (Xiao et al. 2022,
+arXiv:2211.10438): benchmarks/results/corrections.md has what that brought, which was nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Junction:
     Args:
         tensor: the widest of those between its giver and its readers.
         axis: of its channels; -1 where they come last.
-        gives: constants to divide, of a layer or a normalization.
+        gives: constants to divide, of a layer.
         reads: weights to multiply, of all that read it.
     """
 
@@ -84,15 +85,9 @@ def _giver(node: ir.Node) -> tuple[tuple[Part, ...], ir.Value, int] | None:
         return _parts((node.inputs[1], 0), (_bias(node), 0)), result, 1
     if is_(node, "Gemm"):
         return _parts((node.inputs[1], 0 if attribute(node, "transB", 0) else 1), (_bias(node), 0)), result, -1
-    if is_(node, "LayerNormalization") and attribute(node, "axis", -1) == -1 and len(node.outputs) == 1:
-        return _parts((node.inputs[1], 0), (_bias(node), 0)), result, -1
     if is_(node, "MatMul"):
         bias, result = _added(result)
         return _parts((node.inputs[1], 1), (bias, 0)), result, -1
-    if is_(node, "Mul"):  # the weight of a norm that is written out
-        weight = next((v for v in node.inputs if v is not None and is_weight(v) and array(v).ndim == 1), None)
-        bias, result = _added(result)
-        return (_parts((weight, 0), (bias, 0)), result, -1) if weight is not None else None
     return None
 
 

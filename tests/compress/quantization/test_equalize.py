@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from compress.quantization.equalize import channel_reaches, equalized, factors, rescaled, shared_junctions
 from compress.quantization.junctions import junctions
 from export.folded import fold
-from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.records import Form, InputSpec, example, sizes_of
 from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, recurrent, residual_net
@@ -35,7 +34,7 @@ def spread(model, seed=0, deviation=2.0):
 
 @pytest.mark.parametrize(
     ("build", "count"),
-    [(conv_net, 2), (depthwise_net, 3), (residual_net, 2), (mlp, 2), (attention, 4), (recurrent, 0)],
+    [(conv_net, 2), (depthwise_net, 3), (residual_net, 2), (mlp, 2), (attention, 1), (recurrent, 0)],
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
 def test_the_network_computes_what_it_did(build, count):
@@ -135,13 +134,3 @@ def test_all_forms_are_rescaled_alike_or_none():
     other.graph.outputs.append(first.tensor)  # given in this form, so that it must stay
     part = replace(model, forms={"other": replace(same, network=other)})
     assert first.name not in {junction.name for junction in shared_junctions(part)}
-
-
-def test_a_written_out_norm_is_a_giver_too():
-    net = Net()
-    scaled = net.op("Mul", net.op("Tanh", "x", name="norm"), net.const("gain", [100.0, 1.0, 0.01, 0.0]), name="weight")
-    net.matmul(scaled, 4, 3, name="layer")
-    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 4)),), {"y": ("N", 3)})
-    assert [j.name for j in junctions(model.onnx.graph)] == [("gain", "layer.weight")]
-    made = equalized(model, data(model))
-    assert sqnr_db(*(outputs(m, data(model)[0]) for m in (model, made))) > 100
