@@ -13,6 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 
+from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
@@ -147,6 +148,7 @@ def as_operators(network: ir.Model) -> ir.Model:
         options.optimized_model_filepath = str(Path(folder) / "operators.onnx")
         ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
         made = ir.from_proto(onnx.load(options.optimized_model_filepath))
+    fuse_biases(made)
     strip(made)
     RemoveUnusedOpsetsPass()(made)
     made.producer_name, made.producer_version = network.producer_name, network.producer_version
