@@ -49,7 +49,7 @@ from models.records import Arrays, Model, Task
 RESULT = Path(__file__).parent / "results" / "corrections.json"
 REFERENCE = (
     *("cnn-fsdd", "dscnn-fsdd", "resnet8", "resnet20", "vgg-small", "autoencoder", "vae"),
-    *("gru-fsdd", "lstm-fsdd", "lm-word", "seq2seq-attention", "transformer-char"),
+    *("gru-fsdd", "lstm-fsdd", "lm-word", "transformer-char"),
 )
 RANDOM = (
     *("random mobilenet", "random mobilenet 0.5", "random mobilenet 1"),

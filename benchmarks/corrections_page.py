@@ -21,10 +21,9 @@ def page(document: Mapping[str, Any]) -> str:
         "",
         "Static int8, min-max ranges from 256 samples. SQNR in decibels on others, of what varies from row to row. "
         "`bias`: bias correction. `equalize`: channels rescaled by what calibration saw; `weights`: by the givers' "
-        "weights instead, as the first publication does. `both`: bias and equalize. `layers` and `norms`, where they "
-        "stand: `equalize` with the tensors alone that a layer gives, or a norm, which was taken out for what it "
-        "brought. A dash: the network has nothing to rescale. A number behind a random network is the log-normal "
-        "deviation of its norms' gains.",
+        "weights instead, as the first publication does. `both`: bias and equalize. A dash: the network has nothing to "
+        "rescale. A number behind a random network is the log-normal deviation of its norms' gains.",
+        *(["", document["note"]] if "note" in document else []),
         "",
         *_table(rows, variants),
         "",

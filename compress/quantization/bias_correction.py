@@ -30,7 +30,7 @@ from export.naming import layer_of
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
-ENOUGH = 64  # samples: four times as many move no reference model by more than 0.3 dB
+ENOUGH = 64  # samples: four times as many moved none of six reference models by more than 0.3 dB
 Means = dict[str, Array]  # a node or a layer -> a number for each channel of what it gives
 
 
