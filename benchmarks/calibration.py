@@ -61,7 +61,7 @@ def of_network(name: str, device: str = "any", *, samples: int = 256) -> Iterato
     facts = {"unit": score.unit, "higher_is_better": score.higher_is_better}
     yield {**row, "method": "float", "score": score.value, "sqnr_db": None, "flip_rate": None, **facts}
     for method in METHODS:
-        made = maker.make(Way(kind="static", calibration=method), store_rest=False)
+        made = maker.make(Way(kind="static", calibration=method))
         loss, score = agreement(made.model), task.score(any_batch(made.model), "test")
         told = {"score": score.value, "sqnr_db": loss.sqnr_db, "flip_rate": loss.flip_rate, **facts}
         yield {**row, "method": method, **told, "int8_layers": len(made.changed)}

@@ -66,6 +66,8 @@ def write_run(
             save(step.shipped, part / f"{stem}.onnx")
             if not step.model.is_onnx and number:
                 save(step.model, part / f"{stem}.pt")
+            if step.outcome is not None and step.outcome.decisions is not None:
+                _write_json(part / f"{stem}.decisions.json", step.outcome.decisions)
         _write_documents(part, ledger, measured, flips, title, command, controls, findings)
         write_report(part)
     return Path(folder) / "report.html"

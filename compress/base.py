@@ -82,6 +82,7 @@ class Outcome:
     """The finished model, what changed, what was skipped and why.
 
     `facts` are the numbers of this run that the ledger keeps (steps trained, candidates measured); scalars and lists.
+    `decisions` is a table, as JSON has it, that the pass can replay; it is written beside the model.
     """
 
     model: Model
@@ -89,6 +90,7 @@ class Outcome:
     skipped: tuple[Note, ...] = ()
     layers: tuple[LayerRow, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Mapping[str, Any] | None = None
 
 
 class Pass(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import cleandoc
@@ -74,9 +75,22 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     checkpoint = target.with_suffix(".training.pt")
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
-    written = save(outcome.model, target, not_the_same_as=[given])
+    written = [*save(outcome.model, target, not_the_same_as=[given]), *_write_decisions(outcome, target, given)]
     checkpoints.remove(checkpoint, [step])
     _say(step, call, given, model, outcome, written)
+
+
+def _write_decisions(outcome: Outcome, target: Path, given: str) -> list[Path]:
+    """The decision table beside the model, where the pass has one."""
+    if outcome.decisions is None:
+        return []
+    from compress.console import plain
+    from export.files import whole
+
+    path = target.with_suffix(".decisions.json")
+    with whole(path, not_the_same_as=[given]) as part:
+        part.write_text(json.dumps(plain(outcome.decisions), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return [path]
 
 
 def done(step: Pass) -> str:

@@ -10,7 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,10 @@ class Stopwatch:
                 raise UsageError(f"stopwatch: {name} must be a number above 0, and is {value!r}.")
         if self.threads < 1:
             raise UsageError(f"stopwatch: threads must be at least 1, and is {self.threads!r}.")
+
+    def longer(self, times: float) -> Stopwatch:
+        """The same with so many times the measuring time."""
+        return replace(self, seconds=self.seconds * times)
 
     def time(self, calls: Mapping[str, Call]) -> Timings:
         """Time each callable, and compare each with the first.

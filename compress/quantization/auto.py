@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from compress.base import Context, Note
 from compress.quantization.candidates import Candidate, Maker
-from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, best, overall, timed
+from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best
 from compress.quantization.field import Field
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
 from compress.quantization.study import Study, explore, study
+from compress.quantization.timed_field import with_times
 from export.device import Device
-from export.forms import MAIN
 from export.machine import machine
 from models.records import Arrays, Model, example, sizes_of
 
@@ -66,7 +66,7 @@ def decide(
     if clock and len(judged) > 1:
         if context.progress is not None:
             context.progress("timing candidates", len(judged), len(judged), detail="by turns")
-        judged, timed_on = _with_times(judged, context, unseen), machine()["instruction_set"]
+        judged, timed_on = with_times(judged, context, unseen), machine()["instruction_set"]
     order = [n for start in _untimed_order(maker.scheme, device) for n in field.candidates if n.split(",")[0] == start]
     winner = best(judged, prefer, order=order)
     chosen = field.candidates[winner.name]
@@ -85,8 +85,13 @@ def decide(
 
 
 def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: bool) -> Study:
-    """Look closer at the best static candidate, and offer what follows from it."""
-    whole, _ = min(field.static(), key=lambda pair: (not pair[1].keeps, pair[0].way.operators, pair[1].points))
+    """Look closer at a static candidate, and offer what follows: one that keeps the score, and computes most."""
+
+    def rank(pair: tuple[Candidate, Loss]) -> tuple[bool, ...]:
+        way = pair[0].way
+        return not pair[1].keeps, way.loops, not way.dynamic_rest, way.operators, not way.per_channel
+
+    whole, _ = min(field.static(), key=rank)
     looked = study(field.maker, whole, unseen, context, clock=clock)
     explore(field, looked)
     return looked
@@ -100,20 +105,6 @@ def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: f
         return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
-
-
-def _with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
-    timings = timed({one.name: one.model for one in judged}, context, unseen)
-    main = timings[MAIN].timings
-    return [
-        replace(
-            one,
-            median_ms=main[one.name].median_ms,
-            comparison=overall(timings, one.name),
-            forms={form: c for form, taken in timings.items() for c in taken.comparisons if c.b == one.name},
-        )
-        for one in judged
-    ]
 
 
 def _untimed_order(scheme: Scheme, device: Device) -> tuple[str, ...]:

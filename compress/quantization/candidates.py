@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
+from compress.quantization.bias_correction import Means, shift
 from compress.quantization.calibrated import Calibrated
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
+from compress.quantization.equalize import Name
 from compress.quantization.half import compute_half, store_half
 from compress.quantization.histogram import Range
+from compress.quantization.masks import Fills
 from compress.quantization.onnx_weights import exactly, weights_of
 from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
 from compress.quantization.placement import STATIC, Placement, place
@@ -44,13 +48,17 @@ _FLOAT = Way(kind="float")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be returned: how it was made, what changed, and what stayed in float and why."""
+    """A model that may be returned: how it was made, what changed, and what stayed in float and why.
+
+    `shifts` were taken off its biases, by layer.
+    """
 
     name: str
     model: Model
     changed: tuple[Note, ...] = ()
     skipped: tuple[Note, ...] = ()
     way: Way = _FLOAT
+    shifts: Means = field(default_factory=dict)
 
     @property
     def calibration(self) -> Method | None:
@@ -68,6 +76,12 @@ class Maker:
         calibration: the method that the ranges are by.
         calibrated: what other methods can take theirs from.
         floats: layers of the main graph, and so of all forms, that do not compute in integers, each with the reason.
+        equalize: whether static int8 shall be of the equalized model from the start.
+        correction: gives the shifts to take off the biases of a main graph in int8, by what tells it from others.
+        factors: what the channels of the model were divided by, where it is an equalized one.
+        equalized: gives a maker of the equalized model; None where it has nothing to equalize.
+        fills: what masks of the model are filled with, where that is nearer than it was.
+        original: the model before that; None where it is the same.
     """
 
     model: Model
@@ -78,6 +92,20 @@ class Maker:
     calibration: Method = "minmax"
     calibrated: Calibrated | None = None
     floats: Mapping[str, str] = field(default_factory=dict)
+    equalize: bool = False
+    correction: Callable[[ir.Model, object], Means] | None = None
+    factors: Mapping[Name, np.ndarray[Any, Any]] = field(default_factory=dict)
+    equalized: Callable[[], Maker | None] = lambda: None
+    fills: Fills = field(default_factory=dict)
+    original: Model | None = None
+
+    def of(self, way: Way) -> Maker:
+        """The maker whose model and ranges a way takes."""
+        other = self.equalized() if way.equalize else None
+        maker = self if other is None else replace(other, floats=self.floats)
+        if self.correction is None:
+            maker = replace(maker, correction=None)
+        return maker.by(way.calibration) if way.kind == "static" else maker
 
     def by(self, method: Method) -> Maker:
         """The same with ranges by another method, from what calibration saw."""
@@ -86,25 +114,21 @@ class Maker:
         ranges, of_forms = self.calibrated.ranges(method)
         return replace(self, ranges=ranges, of_forms=of_forms, calibration=method)
 
-    def make(self, way: Way, *, store_rest: bool = True) -> Candidate:
-        """A candidate, made so.
-
-        Args:
-            way: of a kind that the device has.
-            store_rest: store the weights of what stays in float in 8 bits.
+    def make(self, way: Way) -> Candidate:
+        """A candidate, made so, of a kind that the device has.
 
         Raises:
             CompressError: pairs for a graph older than opset 13; `raised` makes it newer.
         """
         if way.kind == "static":
-            return self.by(way.calibration)._static(way, store_rest)
+            return self.of(way)._static(way)
         if way.kind == "dynamic":
-            return self._dynamic(way, store_rest)
+            return self._dynamic(way)
         if way.kind == "weights":
             return self._made(way, lambda _, n: (n, *write_weights(n, skip=self.skip, per_channel=way.per_channel)))
         return self._half(way) if way.kind == "fp16" else Candidate(way.name, self.model)
 
-    def _static(self, way: Way, store_rest: bool) -> Candidate:
+    def _static(self, way: Way) -> Candidate:
         """Weights and activations in int8, with the ranges that calibration saw."""
         further = {name: form.network.clone() for name, form in self.model.forms.items()}
         graphs: dict[str, ir.Model] = {MAIN: self.model.onnx.clone(), **further}
@@ -113,6 +137,7 @@ class Maker:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             written_out(network)
         floats = self._floats(graphs)
+        shifts: Means = {}
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
@@ -121,15 +146,19 @@ class Maker:
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
             write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)
+            if form == MAIN and self.correction is not None:
+                key = (way.per_channel, way.calibration, frozenset(floats[form]))
+                shifts.update(self.correction(network, key))
+            shift(network, shifts, integer_bias=self.scheme.integer_bias)
             if way.dynamic_rest:
                 more, refused = self._dynamic_rest(network, way, floats[form], refused)
                 changed += more
             shared_again(network, turned)
             if way.operators and computing:
                 network = as_operators(network)
-            return self._finished(network, changed, refused, store_rest)
+            return self._finished(network, changed, refused, way.store_rest)
 
-        return self._made(way, edit)
+        return replace(self._made(way, edit), shifts=shifts)
 
     def _dynamic_rest(
         self, network: ir.Model, way: Way, floats: Mapping[str, str], refused: Sequence[Note]
@@ -141,7 +170,7 @@ class Maker:
         texts = {note.layer: note for note in (*left, *refused) if note.layer not in done}
         return changed, list(texts.values())
 
-    def _dynamic(self, way: Way, store_rest: bool) -> Candidate:
+    def _dynamic(self, way: Way) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
         skip = (*self.skip, *map(exactly, self.floats))
 
@@ -151,7 +180,7 @@ class Maker:
                 network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops
             )
             shared_again(network, turned)
-            return self._finished(network, changed, refused, store_rest)
+            return self._finished(network, changed, refused, way.store_rest)
 
         return self._made(way, edit)
 

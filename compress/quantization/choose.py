@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -158,16 +158,18 @@ def _in_points(score: Score, difference: float) -> float:
     return (-difference if score.higher_is_better else difference) / unit
 
 
-def timed(models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays]) -> dict[str, Timings]:
+def timed(
+    models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays], *, forms: Collection[str] | None = None
+) -> dict[str, Timings]:
     """Time each form by turns at batch 1, the first model being what the others are compared with.
 
     A form that streams is timed on one new element, as a device steps it. All take the same arrays, but for states and
-    what forms hand to each other, where a model is narrower than the first.
+    what forms hand to each other, where a model is narrower than the first. `forms` are those to time; None is all.
     """
     assert context.measure is not None
     first = next(iter(models.values()))
     timings = {}
-    for form in parts(first):
+    for form in (one for one in parts(first) if forms is None or one in forms):
         feed = one_sample(first, held_out) if form == MAIN else one_step(first, form)
         calls = {}
         for name, model in models.items():
@@ -196,13 +198,23 @@ def one_step(model: Model, form: str) -> dict[str, np.ndarray[Any, Any]]:
     return example(forms[form].inputs, {**sizes_of(model), **one})
 
 
-def overall(timings: Mapping[str, Timings], name: str) -> Comparison | None:
+def overall(timings: Mapping[str, Timings], name: str, *, alike: Collection[str] = ()) -> Comparison | None:
     """A model against the first over all forms: the geometric mean, and no better than its worst form allows.
 
     It is slower where one form surely is, and uncertain where one form is. Else it is faster where one form is, so that
     a form with nothing to gain (a GRU that is heard once) does not keep the others from gaining.
+
+    Args:
+        timings: by form.
+        name: of the model.
+        alike: forms in which it runs the first one's own operators: they count as level, whatever the clock says.
     """
-    found = [c for timing in timings.values() for c in timing.comparisons if c.b == name]
+    found = [
+        replace(c, speedup=1.0, low=1.0, high=1.0, verdict="no difference") if form in alike else c
+        for form, timing in timings.items()
+        for c in timing.comparisons
+        if c.b == name
+    ]
     if not found:
         return None
     ranks: Sequence[Standing] = ("slower", "cannot tell", "faster", "no difference")
@@ -277,8 +289,8 @@ def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: S
     """The one to return, float being the first of them.
 
     For speed the fastest that keeps the score and is surely faster than float; where there is none, the smallest that
-    runs float's own operators and so takes float's time. For size the smallest that keeps the score and is not slower.
-    Of those as fast and as small, the one that loses least.
+    runs float's own operators and so takes float's time; of those as fast and as small, the one that loses least. For
+    size the smallest that keeps the score and is not slower; of those as small, the fastest.
 
     Args:
         judged: float first.
@@ -300,6 +312,13 @@ def best(judged: Sequence[Judged], prefer: Literal["speed", "size"], *, order: S
     else:
         kept = [one for one in kept if one.standing != "slower" and one.speedup * NEAR >= 1.0]
     smallest = min(one.bytes for one in kept)
-    return min(
-        (one for one in kept if one.bytes <= smallest * NEAR_BYTES), key=lambda one: (one.loss.points, one.bytes)
-    )
+    small = [one for one in kept if one.bytes <= smallest * NEAR_BYTES]
+    if prefer == "size":  # of files as small the fastest, and of those the smallest
+        top = max(map(_pace, small))
+        return min((one for one in small if _pace(one) * NEAR >= top), key=lambda one: (one.bytes, one.loss.points))
+    return min(small, key=lambda one: (one.loss.points, one.bytes))
+
+
+def _pace(one: Judged) -> float:
+    """How fast it surely is against float."""
+    return one.speedup if one.standing == "faster" and one.computes else 1.0

@@ -50,7 +50,7 @@ class Field:
 
     def __post_init__(self) -> None:
         """Make and judge the usual candidates."""
-        self._take(Candidate(FLOAT, self.maker.model), {}, _ITSELF)
+        self._take(Candidate(FLOAT, self.maker.original or self.maker.model), {}, _ITSELF)
         ways = list(self._ways())
         for position, way in enumerate(ways):
             self._tell("making candidates", position, len(ways), way.name)
@@ -70,11 +70,18 @@ class Field:
             for per_channel in (True, False):
                 for operators in (False, True) if scheme.fuses else (False,):
                     method = self.maker.calibration
-                    yield Way(kind="static", per_channel=per_channel, operators=operators, calibration=method)
+                    yield Way(
+                        kind="static",
+                        per_channel=per_channel,
+                        operators=operators,
+                        store_rest=True,
+                        equalize=self.maker.equalize,
+                        calibration=method,
+                    )
         if scheme.fuses:
-            yield Way(kind="dynamic")
+            yield Way(kind="dynamic", store_rest=True)
             if self.maker.has_loops():
-                yield Way(kind="dynamic", loops=True)
+                yield Way(kind="dynamic", loops=True, store_rest=True)
 
     def _try(self, way: Way) -> None:
         """Make it and take it, unless it cannot be made or changes nothing."""

@@ -111,16 +111,20 @@ def slower(placement: Placement, times: LayerTimes) -> list[list[str]]:
 
 
 def regions(placement: Placement) -> list[list[ir.Node]]:
-    """What computes in integers, in parts that no float tensor connects."""
-    region: dict[ir.Node, int] = {}
-    for node in placement.chosen:
-        region[node] = len(region)
-    for node in placement.chosen:
+    """What computes in integers, in parts that share no integer tensor."""
+    chosen = [node for graph in {n.graph for n in placement.chosen} for node in graph or () if node in placement.chosen]
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    for node in chosen:
+        for value in placement.reads(node):
+            readers.setdefault(value, []).append(node)
+    for node in chosen:
         for value in placement.results(node):
-            for use in value.uses() if value in placement.replaced else ():
-                if use.node in region:
-                    old, new = region[use.node], region[node]
-                    region = {n: new if r == old else r for n, r in region.items()}
+            if value in placement.replaced and value in readers:
+                readers[value].append(node)
+    region = {node: i for i, node in enumerate(chosen)}
+    for together in readers.values():
+        old = {region[node] for node in together}
+        region = {node: min(old) if one in old else one for node, one in region.items()}
     return [[n for n, r in region.items() if r == one] for one in dict.fromkeys(region.values())]
 
 

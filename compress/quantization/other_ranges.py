@@ -1,4 +1,4 @@
-"""Static int8 that loses too much is tried again with ranges by other methods, until one keeps the score."""
+"""Static int8 that loses too much is tried again, equalized or with other ranges, until one keeps the score."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ ORDER: tuple[Method, ...] = ("mse", "percentile", "entropy", "minmax")
 
 
 def other_ranges(maker: Maker, lost: Sequence[Way], judge: Judge) -> Iterator[tuple[Candidate, Loss]]:
-    """Candidates in the place of those that lost too much, each with its loss, named for its method.
+    """Candidates in the place of those that lost too much, each with its loss, named for what is other.
 
-    Of each method one is made and judged. The first that keeps the score is followed by all that lost, made like it;
-    then no other is tried.
+    First the channels are equalized, where there is something to equalize; then ranges are by another method. Of each
+    kind one is made and judged. The first that keeps the score is followed by all that lost, made like it; then no
+    other is tried.
 
     Args:
         maker: of the candidates that lost.
@@ -26,14 +27,21 @@ def other_ranges(maker: Maker, lost: Sequence[Way], judge: Judge) -> Iterator[tu
     """
     if not lost or maker.calibrated is None:
         return
-    for method in ORDER:
-        if method == lost[0].calibration:
-            continue
-        for way in lost:
-            made = maker.make(replace(way, calibration=method))
+    for ways in _tries(maker, lost):
+        for way in ways:
+            made = maker.make(way)
             loss = judge(made.model)
-            yield replace(made, name=f"{made.name}, {method}"), loss
+            method = "" if way.calibration == lost[0].calibration else f", {way.calibration}"
+            yield replace(made, name=f"{made.name}{method}"), loss
             if not loss.keeps:
                 break
         else:
             return
+
+
+def _tries(maker: Maker, lost: Sequence[Way]) -> Iterator[list[Way]]:
+    if not lost[0].equalize and maker.equalized() is not None:
+        yield [replace(way, equalize=True) for way in lost]
+    for method in ORDER:
+        if method != lost[0].calibration:
+            yield [replace(way, calibration=method) for way in lost]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, ClassVar, Literal
 
 import onnx_ir as ir
 
 from compress.base import Context, NetworkForm, Note, Outcome
 from compress.quantization.auto import decide
+from compress.quantization.bias_correction import BiasCorrection
 from compress.quantization.calibrated import Calibrated, look
 from compress.quantization.calibration_data import count, gather, too_few
 from compress.quantization.candidates import Candidate, Maker, raised
+from compress.quantization.decisions import document, read, replay
+from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
+from compress.quantization.masks import nearer_masks, notes
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
@@ -58,7 +63,21 @@ class Quantize:
             "squared error; auto tries others where this one loses too much"
         },
     )
+    correct: bool = field(default=True, metadata={"help": "take the mean error of each static int8 layer off its bias"})
+    equalize: bool = field(
+        default=False,
+        metadata={
+            "help": "rescale channels first, so that they fill one grid of static int8 alike; auto tries it where all "
+            "lose too much"
+        },
+    )
     skip: tuple[str, ...] = field(default=(), metadata={"help": "patterns of layers that stay in float"})
+    decisions: str = field(
+        default="",
+        metadata={
+            "help": "a decision table to replay, as auto wrote and you edited it; needs neither data nor a clock"
+        },
+    )
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -73,6 +92,8 @@ class Quantize:
                 f"quantize: calibration is {', '.join(map(repr, METHODS[:-1]))} or {METHODS[-1]!r}, "
                 f"and is {self.calibration!r}."
             )
+        if self.decisions and self.mode != "auto":
+            raise UsageError(f"quantize: a decision table says what to do, and so does mode {self.mode!r}. Give one.")
         if self.samples < 1:
             raise UsageError(f"quantize: samples must be at least 1, and is {self.samples!r}.")
 
@@ -90,15 +111,49 @@ class Quantize:
         """
         device = find_device(context.device)
         scheme = scheme_for(device)
+        if self.decisions:
+            return self._replayed(model, context, device, scheme)
         seen, unseen = gather(model, context, self.samples)
         self._check(scheme, device, bool(seen), model)
         came = folded(model, seen)
-        prepared = came.model
-        if seen and self.mode in ("auto", "static"):
-            prepared = self._raised(prepared, seen)
-        needed = self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)
+        prepared = self._raised(came.model, seen) if seen and self.mode in ("auto", "static") else came.model
+        masked = nearer_masks(prepared, seen if self.mode != "fp16" else ())
+        maker = self._maker(masked.model, scheme, seen, context)
+        maker = replace(maker, fills=masked.fills, original=prepared)
+        looked: Study | None = None
+        if self.mode == "auto":
+            decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
+            made, facts, looked = decision.chosen, decision.facts, decision.study
+        else:
+            way = Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
+            made = maker.make(replace(way, equalize=self.equalize and self.mode == "static"))
+            facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
+            looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
+        method = {} if made.calibration is None else {"calibration": made.calibration}
+        facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
+        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped)
+        return _outcome(model, made, maker, facts, skipped, unseen, looked)
+
+    def _replayed(self, model: Model, context: Context, device: Device, scheme: Scheme) -> Outcome:
+        """What a decision table says."""
+        table = read(self.decisions)
+        if table.device != device.name:
+            raise UsageError(
+                f"quantize: {self.decisions} was decided for {table.device}, and the device is {device.name}. "
+                f"Give --device {table.device}, or decide anew."
+            )
+        came = folded(model)
+        prepared = self._raised(came.model, ()) if table.way.kind == "static" else came.model
+        made, maker = replay(table, prepared, scheme, skip=self.skip)
+        nodes = integer_nodes(made.model) if scheme.fuses else {}
+        facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
+        outcome = _outcome(model, made, maker, facts, _skipped(made, came.left), (), None)
+        return replace(outcome, decisions=None)  # there is one already, which may hold more
+
+    def _maker(self, prepared: Model, scheme: Scheme, seen: Sequence[Arrays], context: Context) -> Maker:
+        """Of candidates, with the ranges that the data show, where the mode needs them."""
         calibrated = Calibrated()
-        if seen and needed:
+        if seen and (self.mode in ("auto", "static") or (self.mode == "fp16" and scheme.half_computes)):
             calibrated = look(
                 prepared,
                 seen,
@@ -111,21 +166,19 @@ class Quantize:
             )
         whole, of_forms = calibrated.ranges()
         maker = Maker(prepared, scheme, whole, self.skip, of_forms, calibrated=calibrated)
-        if self.mode in ("auto", "static"):
-            maker = maker.by(self.calibration)
-        looked: Study | None = None
-        if self.mode == "auto":
-            decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
-            made, facts, looked = decision.chosen, decision.facts, decision.study
-        else:
-            made = maker.make(self._way(), store_rest=False)
-            facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
-            looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
-        rows = layer_rows(prepared, made, maker.by(made.calibration or "minmax").ranges, unseen, looked)
-        method = {} if made.calibration is None else {"calibration": made.calibration}
-        facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
-        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)))
-        return Outcome(made.model, _changed(model, made), skipped, rows, facts)
+        if not seen or self.mode not in ("auto", "static"):
+            return maker
+        correction = BiasCorrection(prepared, seen, scheme.integer_bias) if self.correct else None
+        other = cache(lambda: self._equalized(prepared, scheme, seen, context))
+        return replace(maker.by(self.calibration), correction=correction, equalize=self.equalize, equalized=other)
+
+    def _equalized(self, prepared: Model, scheme: Scheme, seen: Sequence[Arrays], context: Context) -> Maker | None:
+        """Of candidates of the equalized model; None where there is nothing to equalize."""
+        found = shared_junctions(prepared)
+        if not found:
+            return None
+        by = factors(found, channel_reaches(prepared, found, seen))
+        return replace(self._maker(rescaled(prepared, by), scheme, seen, context), factors=by)
 
     def _check(self, scheme: Scheme, device: Device, has_data: bool, model: Model) -> None:
         if self.mode in ("static", "dynamic") and scheme.why_not_int8:
@@ -149,10 +202,22 @@ class Quantize:
                 raise
             return model
 
-    def _way(self) -> Way:
-        """The way that the mode names."""
-        assert self.mode != "auto"
-        return Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
+
+def _outcome(
+    model: Model,
+    made: Candidate,
+    maker: Maker,
+    facts: Mapping[str, Any],
+    skipped: tuple[Note, ...],
+    unseen: Sequence[Arrays],
+    looked: Study | None,
+) -> Outcome:
+    """All that is known of a candidate, its decision table included."""
+    by = maker.of(made.way)
+    rows = layer_rows(by.model, made, by.ranges, unseen, looked)
+    table = document(made, maker, rows, device=str(facts["device"]))
+    changed = _changed(model, made) + (notes(maker.fills) if made.way.kind != "float" else ())
+    return Outcome(made.model, changed, skipped, rows, facts, table)
 
 
 def _unknown_mode(mode: str) -> str:

@@ -42,8 +42,8 @@ def sensitivities(
     if not few:
         return {}
     judge = ByAgreement(replace(maker.model, forms={}), few, 0.0)
-    alone = replace(maker, model=replace(maker.model, forms={}), of_forms={})
-    way = replace(way, operators=False, dynamic_rest=False)
+    alone = replace(maker, model=replace(maker.model, forms={}), of_forms={}, correction=None)
+    way = replace(way, operators=False, dynamic_rest=False, store_rest=False)
     found = {}
     for position, name in enumerate(names):
         if progress is not None:

@@ -22,6 +22,8 @@ class Way:
         operators: ONNX Runtime's own integer operators in place of portable pairs.
         dynamic_rest: what has no static kernel computes with the ranges of the moment, where it can.
         loops: GRU and RNN as loops of integer products.
+        store_rest: the weights of what stays in float are stored in 8 bits.
+        equalize: channels are rescaled first, so that they fill one grid alike.
         calibration: the method that ranges are by.
     """
 
@@ -30,6 +32,8 @@ class Way:
     operators: bool = False
     dynamic_rest: bool = False
     loops: bool = False
+    store_rest: bool = False
+    equalize: bool = False
     calibration: Method = "minmax"
 
     def __post_init__(self) -> None:
@@ -44,4 +48,5 @@ class Way:
         if self.kind != "static":
             return f"{self.kind}{loops}"
         rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
-        return f"static per {'channel' if self.per_channel else 'tensor'}{' QOperator' if self.operators else ''}{rest}"
+        kind = f"static per {'channel' if self.per_channel else 'tensor'}{' QOperator' if self.operators else ''}"
+        return f"{kind}{', equalized' if self.equalize else ''}{rest}"

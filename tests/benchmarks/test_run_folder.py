@@ -69,6 +69,7 @@ def test_every_step_leaves_its_model_and_its_documents(folder):
         "0-original.onnx",
         "1-prune.onnx",
         "1-prune.pt",
+        "2-quantize.decisions.json",
         "2-quantize.onnx",
         "3-trained-alone.onnx",
         "3-trained-alone.pt",

@@ -16,11 +16,12 @@ from compress.quantization.choose import (
     decides,
     flip_rate,
     one_sample,
+    overall,
     points,
     varying_sqnr_db,
 )
 from compress.quantization.quantize import Quantize
-from export.stopwatch import Comparison
+from export.stopwatch import Comparison, Timings
 from models.records import InputSpec, OutputSpec, Score, example
 from tests.compress.onnx_nets import attention, mlp, stream
 
@@ -67,6 +68,32 @@ def test_for_size_the_smallest_that_is_not_slower_wins():
     quick = judged("static", 300, 1.5)
     assert best([FLOAT, WEIGHTS, quick], "speed") is quick
     assert best([FLOAT, WEIGHTS, quick], "size") is WEIGHTS
+
+
+def test_of_files_as_small_the_fastest_wins_and_of_those_the_smallest():
+    quick, quicker = judged("static", 272, 1.5), judged("dynamic", 274, 1.9)
+    assert best([FLOAT, WEIGHTS, quick, quicker], "size") is quicker
+    level = judged("static QOperator", 271, 1.88)
+    assert best([FLOAT, WEIGHTS, quick, quicker, level], "size") is level
+
+
+def timings(**verdicts):
+    """Two forms, timed: the verdict on the candidate in each."""
+    speed = {"faster": 2.0, "slower": 0.5, "cannot tell": 1.01, "no difference": 1.0}
+    made = {}
+    for form, verdict in verdicts.items():
+        s = speed[verdict]
+        found = Comparison(a="float", b="static", speedup=s, low=s, high=s, verdict=verdict, turns=9)
+        made[form] = Timings(timings={}, comparisons=(found,), cores=(), note="")
+    return made
+
+
+def test_a_form_that_runs_floats_own_operators_counts_as_level():
+    unsure = timings(main="faster", encode="cannot tell")
+    assert overall(unsure, "static").verdict == "cannot tell"
+    found = overall(unsure, "static", alike={"encode"})
+    assert found.verdict == "faster" and found.speedup == pytest.approx(2**0.5)
+    assert overall(timings(main="faster", step="slower"), "static").verdict == "slower"
 
 
 def test_without_a_clock_the_order_decides_and_a_larger_file_is_no_gain():

@@ -94,7 +94,7 @@ def test_auto_keeps_the_score_before_the_speed():
     losses = [row["loss_points"] for name, row in rows.items() if "," not in name]
     assert len(losses) == 4 and all(loss > 0 for loss in losses)
     others = [row["refused"] for name, row in rows.items() if "," in name]
-    assert len(others) == 3 and all("it loses too much: accuracy" in text for text in others)
+    assert len(others) == 4 and all("it loses too much: accuracy" in text for text in others)
     assert not outcome.facts["chosen"].startswith("static")
     assert "loses too much: accuracy" in outcome.facts["why"]
 

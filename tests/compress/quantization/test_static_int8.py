@@ -88,7 +88,7 @@ def test_one_dense_layer_is_what_numpy_computes():
     net = Net()
     net.linear("x", 6, 4, name="layer")
     model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", 4)})
-    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), {"x": Range(-2.0, 3.0)}).make(STATIC, store_rest=False)
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), {"x": Range(-2.0, 3.0)}).make(STATIC)
     weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
     x = np.random.default_rng(1).uniform(-2, 3, (5, 6)).astype(np.float32)
     grid, grid_w = activation_grid(-2.0, 3.0, "u8"), weight_grid(weight, (0,))
@@ -103,7 +103,7 @@ def test_one_convolution_is_what_numpy_computes_and_its_output_grid_is_the_relu(
     net.conv("x", 3, 4, name="layer", k=1)
     model = net.model(IMAGE, {"y": ("N", 4, 16, 16)})
     seen = {"x": Range(-1.0, 1.0), "layer.act_out": Range(0.0, 2.0), "y": Range(0.0, 2.0)}
-    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), seen).make(STATIC, store_rest=False)
+    made = Maker(fold(model), scheme_for(find_device("x86-vnni")), seen).make(STATIC)
     assert "Relu" not in {node.op_type for node in made.model.network.graph}
     weight, bias = (value.const_value.numpy() for value in model.network.graph.initializers.values())
     x = np.random.default_rng(1).uniform(-1, 1, (2, 3, 16, 16)).astype(np.float32)

@@ -1,0 +1,62 @@
+"""Puts a time to each candidate, in each form, and looks longer where the clock could not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from compress.base import Context
+from compress.quantization.choose import FLOAT, Judged, overall, timed
+from compress.quantization.field import integer_nodes
+from export.forms import MAIN
+from export.session import in_form
+from export.stopwatch import Timings
+from models.records import Arrays, Model
+
+_AGAIN = 3  # candidates that are timed longer
+_LONGER = 4.0  # times as long
+
+
+def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
+    """The candidates with their times, all by turns; the first is float.
+
+    Those that keep the score and would be the fastest, were the clock sure of it, are timed once more, for longer, in
+    the forms where it was not.
+    """
+    models = {one.name: one.model for one in judged}
+    timings = timed(models, context, unseen)
+    alike = {one.name: _alike(one) for one in judged}
+    first = [_timed(one, timings, alike) for one in judged]
+    unsure = [one for one in first if one.loss.keeps and one.computes and one.standing == "cannot tell"]
+    sure = max((one.speedup for one in first if one.loss.keeps and one.standing == "faster"), default=1.0)
+    unsure = sorted((one for one in unsure if one.speedup > sure), key=lambda one: -one.speedup)[:_AGAIN]
+    if not unsure or context.measure is None:
+        return first
+    forms = {form for one in unsure for form, c in one.forms.items() if c.verdict == "cannot tell"}
+    longer = replace(context, measure=context.measure.longer(_LONGER))
+    again = timed({name: models[name] for name in (FLOAT, *(one.name for one in unsure))}, longer, unseen, forms=forms)
+    merged = {form: _merged(found, again.get(form)) for form, found in timings.items()}
+    return [_timed(one, merged, alike) for one in judged]
+
+
+def _timed(one: Judged, timings: Mapping[str, Timings], alike: Mapping[str, set[str]]) -> Judged:
+    return replace(
+        one,
+        median_ms=timings[MAIN].timings[one.name].median_ms,
+        comparison=overall(timings, one.name, alike=alike[one.name]),
+        forms={form: c for form, taken in timings.items() for c in taken.comparisons if c.b == one.name},
+    )
+
+
+def _merged(found: Timings, again: Timings | None) -> Timings:
+    """The first look with the comparisons of the longer one."""
+    longer = {} if again is None else {c.b: c for c in again.comparisons}
+    return replace(found, comparisons=tuple(longer.get(c.b, c) for c in found.comparisons))
+
+
+def _alike(one: Judged) -> set[str]:
+    """The forms in which nothing computes in integers, so that they run float's own operators."""
+    model: Model = one.model
+    if not one.integer_nodes or not model.forms:
+        return set()
+    return {form for form in model.forms if not integer_nodes(in_form(model, form))}

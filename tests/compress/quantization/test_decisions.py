@@ -1,0 +1,110 @@
+"""The decision table as a file: replayed to the same bytes, obeyed where it was edited, refused where it cannot be."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from compress.base import Context
+from compress.console import plain
+from compress.quantization.decisions import read
+from compress.quantization.quantize import Quantize
+from export.onnx_file import to_bytes
+from export.session import onnx_runner
+from models.errors import UsageError
+from models.records import example
+from tests.compress.onnx_nets import attention, conv_net, mlp, recurrent, residual_net
+
+
+def data(model, batches=2, rows=32, seed=100):
+    return [example(model.inputs, {"N": rows, "T": 9}, seed=seed + i) for i in range(batches)]
+
+
+def kept(outcome, path):
+    path.write_text(json.dumps(plain(outcome.decisions)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic", "weights", "fp16", "auto"])
+@pytest.mark.parametrize("net", [residual_net, attention, recurrent])
+def test_a_table_is_replayed_to_the_same_bytes_without_data_or_clock(net, mode, tmp_path):
+    model = net()
+    made = Quantize(mode=mode, max_drop=30.0)(model, Context(calibration=data(model)))
+    again = [Quantize(decisions=kept(made, tmp_path / "t.json"))(model, Context()) for _ in range(2)]
+    assert to_bytes(again[0].model) == to_bytes(again[1].model) == to_bytes(made.model)
+    assert {row.layer: row.decision for row in again[0].layers} == {row.layer: row.decision for row in made.layers}
+
+
+def edited(made, path, **decisions):
+    table = plain(made.decisions)
+    for row in table["layers"]:
+        row["decision"] = decisions.get(row["layer"], row["decision"])
+    path.write_text(json.dumps(table), encoding="utf-8")
+    return str(path)
+
+
+def test_an_edited_table_is_obeyed_layer_by_layer(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    assert {row.decision for row in made.layers} == {"int8"}
+    path = edited(made, tmp_path / "t.json", stem="float", body="int8 weights")
+    outcome = Quantize(decisions=path)(model, Context())
+    assert {row.layer: row.decision for row in outcome.layers} == {
+        "stem": "float", "body": "int8 weights", "head": "int8",
+    }  # fmt: skip
+    assert outcome.decisions is None  # the edited table stays the only one
+    weights = {value.name: value.const_value.dtype.name for value in outcome.model.network.graph.initializers.values()}
+    assert weights["stem.weight"] == "FLOAT"
+
+
+def test_an_edited_range_is_the_grid_that_is_written(tmp_path):
+    model = mlp()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    table = plain(made.decisions)
+    table["ranges"]["main"]["x"] = [0.0, 255.0]
+    (tmp_path / "t.json").write_text(json.dumps(table), encoding="utf-8")
+    outcome = Quantize(decisions=str(tmp_path / "t.json"))(model, Context())
+    scale = outcome.model.network.graph.initializers["x_scale"].const_value.numpy()
+    assert scale == np.float32(1.0)
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (lambda t: t["layers"][0].update(decision="int9"), "there is no decision 'int9'.*Did you mean 'int8'"),
+        (lambda t: t["layers"][0].update(layer="stemm"), "has a layer 'stemm'.*another network.*Did you mean 'stem'"),
+        (lambda t: t["way"].update(kind="magic"), "no such way"),
+        (lambda t: t.pop("ranges"), "it has no 'ranges'"),
+        (lambda t: t["ranges"]["main"].update(x=[3.0, 1.0]), "is no range"),
+        (lambda t: t.update(schema=99), "no decision table of schema 1"),
+        (lambda t: t.update(device="arm64"), "decided for arm64, and the device is any"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_with_the_place(change, text, tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    table = plain(made.decisions)
+    change(table)
+    (tmp_path / "t.json").write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(UsageError, match=text):
+        Quantize(decisions=str(tmp_path / "t.json"))(model, Context())
+
+
+def test_what_is_no_table_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no decision table can be read there"):
+        read(tmp_path / "missing.json")
+    (tmp_path / "t.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="it is no JSON"):
+        read(tmp_path / "t.json")
+    with pytest.raises(UsageError, match="so does mode 'static'"):
+        Quantize(mode="static", decisions="t.json")
+
+
+def test_the_table_holds_what_the_rows_say():
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    assert [row["layer"] for row in made.decisions["layers"]] == ["stem", "body", "head"]
+    assert made.decisions["layers"] == [asdict(row) for row in made.layers]
+    x = data(model, 1, seed=7)[0]
+    assert np.isfinite(onnx_runner(made.model)(x)["logits"]).all()
