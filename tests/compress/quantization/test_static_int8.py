@@ -245,12 +245,16 @@ for name in sys.argv[2:]:
 
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-user: apt install qemu-user")
 def test_a_processor_with_avx2_alone_gives_the_same_outputs(tmp_path):
-    cases = {f"{b.__name__}-{mode}": (b(), mode) for b in (depthwise_net, attention) for mode in ("static", "dynamic")}
+    modes = ("static", "dynamic")
+    cases = {f"{b.__name__}-{mode}": (b(), mode, 4, "any") for b in (depthwise_net, attention) for mode in modes}
+    # an odd number of products to add, many rows and one: the kernels differ
+    cases |= {f"odd-{rows}-{mode}": (mlp(width=33), mode, rows, "any") for rows in (1, 4) for mode in modes}
+    cases["all-bits"] = mlp(width=33), "dynamic", 4, "x86-vnni"
     arrays = {}
-    for name, (model, mode) in cases.items():
-        outcome = Quantize(mode=mode)(model, Context(calibration=data(model)))
+    for name, (model, mode, rows, device) in cases.items():
+        outcome = Quantize(mode=mode)(model, Context(calibration=data(model), device=device))
         write(outcome.model, tmp_path / f"{name}.onnx")
-        x = data(model, 1, rows=4, seed=7)[0]
+        x = data(model, 1, rows=rows, seed=7)[0]
         arrays |= {f"{name}.{k}": v for k, v in x.items()}
         arrays[f"{name}.out"] = onnx_runner(outcome.model)(x)[model.outputs[0].name]
     np.savez(tmp_path / "arrays.npz", **arrays)
@@ -258,7 +262,8 @@ def test_a_processor_with_avx2_alone_gives_the_same_outputs(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     found = dict(line.split() for line in done.stdout.splitlines())
     assert list(found) == list(cases)
-    assert all(float(difference) < 1e-5 for difference in found.values()), found
+    spoilt = {name for name, difference in found.items() if float(difference) > 1e-5}
+    assert spoilt == {"all-bits"}, found  # a file for another processor, whose sums clip here
 
 
 def test_a_pooling_that_says_where_stays_in_float():
