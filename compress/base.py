@@ -61,7 +61,13 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer in a decision table. What was not measured is None, never a guess."""
+    """One layer in a decision table. What was not measured is None, never a guess.
+
+    Args:
+        sensitivity: SQNR of the network's outputs in decibels, with this layer alone in int8.
+        weight_bits: bits that its weights use, on average over channels, where they compute in int8: fewer than 8 are
+            what it pays for sums of products that no processor clips.
+    """
 
     layer: str
     type: str
@@ -73,6 +79,7 @@ class LayerRow:
     sensitivity: float | None = None
     before_us: float | None = None
     after_us: float | None = None
+    weight_bits: float | None = None
     bytes: int | None = None
     macs: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from compress.quantization.onnx_weights import weights_of
 from compress.quantization.placement import Placement, place
 from compress.quantization.study import Study
 from compress.quantization.turned import written_out
+from compress.quantization.used_bits import used_bits
 from compress.quantization.watched import watched
 from export.session import onnx_runner, stream
 from models.records import Arrays, Model
@@ -65,6 +67,7 @@ def layer_rows(
                 low=None if seen is None else seen.low,
                 high=None if seen is None else seen.high,
                 sqnr_db=noise.get(results[node.name]),
+                weight_bits=used_bits(nodes[node.name], weights_of(node)[0]) if node.name in nodes else None,
                 **_looked(looked, node.name),
                 bytes=_constant_bytes(nodes[node.name]) if node.name in nodes else None,
             )
@@ -73,15 +76,13 @@ def layer_rows(
 
 
 def _looked(looked: Study | None, name: str) -> dict[str, Any]:
-    """What a closer look at static int8 found out about a layer."""
+    """What a closer look found out about a layer; noise that is none is left out, since JSON has no infinity."""
     if looked is None:
         return {}
-    after = looked.after_us(name)
-    return {
-        "sensitivity": looked.sensitivities.get(name),
-        "before_us": None if looked.times is None else looked.times.before.get(name),
-        "after_us": after if math.isfinite(after) else None,
-    }
+    facts = {"sensitivity": looked.sensitivities.get(name, math.inf), "after_us": looked.after_us(name)}
+    if looked.times is not None:
+        facts["before_us"] = looked.times.before.get(name, math.inf)
+    return {key: value for key, value in facts.items() if math.isfinite(value)}
 
 
 def _result(placement: Placement, node: ir.Node) -> str:
@@ -89,11 +90,16 @@ def _result(placement: Placement, node: ir.Node) -> str:
     return next((value.name for value in placement.results(node) if value.name), "")
 
 
+_DECISIONS = (
+    (r"weights stored in int8", "int8 weights"),
+    (r"\w+ in int8, ", "int8"),
+    (r"(weights stored|computed) in half precision", "float16"),
+)
+
+
 def _decision(text: str) -> str:
-    for words, decision in (("stored in int8", "int8 weights"), ("in int8, ", "int8"), ("half", "float16")):
-        if words in text and "mode" not in text and "ends at" not in text:
-            return decision
-    return "float"
+    """The word for what a note says of a layer."""
+    return next((word for said, word in _DECISIONS if re.match(said, text)), "float")
 
 
 def _constant_bytes(node: ir.Node) -> int:

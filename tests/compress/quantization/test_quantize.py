@@ -262,3 +262,17 @@ def test_few_samples_are_told_with_the_risk_and_enough_are_not():
     ]
     weights = Quantize(mode="weights")(mlp(), Context(calibration=data(mlp(), 1, 10)))
     assert not any("calibrated with" in note.text for note in weights.skipped)
+
+
+def test_the_table_tells_the_bits_that_weights_use():
+    """All 8 where products are exact; where pairs must fit, those of the channel whose largest was made smaller."""
+    model = mlp()
+    rows = {}
+    for device in ("x86-vnni", "any"):
+        for mode in ("static", "dynamic"):
+            made = Quantize(mode=mode)(model, Context(calibration=data(model), device=device))
+            rows[device, mode] = {row.layer: row.weight_bits for row in made.layers}
+    assert rows["x86-vnni", "static"] == rows["x86-vnni", "dynamic"] == dict.fromkeys(("first", "second", "last"), 8.0)
+    assert all(7.0 <= bits < 8.0 for mode in ("static", "dynamic") for bits in rows["any", mode].values())
+    stored = Quantize(mode="weights")(model, Context())
+    assert {row.weight_bits for row in stored.layers} == {None}

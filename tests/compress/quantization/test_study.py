@@ -10,6 +10,7 @@ from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
 from compress.quantization.choose import Loss
 from compress.quantization.field import Field, Floats, computing
+from compress.quantization.layer_rows import layer_rows
 from compress.quantization.layer_times import LayerTimes, regions, slower
 from compress.quantization.placement import place
 from compress.quantization.schemes import scheme_for
@@ -127,6 +128,17 @@ def test_the_clock_is_looked_at_only_where_it_is_the_targets():
     looked = study(maker, maker.make(STATIC), data(model, seed=3), Context(), clock=True)
     assert looked.times is None and set(looked.sensitivities) == {"stem", "body", "head"}
     assert np.isinf(looked.after_us("stem"))
+
+
+def test_a_layer_without_any_noise_is_told_without_a_number():
+    """JSON has no infinity, and the table is written as JSON."""
+    model = fold(mlp())
+    maker = maker_of(model)
+    whole = maker.make(STATIC)
+    looked = Study(whole, place(model.network), {"first": np.inf, "second": 30.0})
+    rows = {row.layer: row for row in layer_rows(model, whole, maker.ranges, data(model, seed=3), looked)}
+    assert rows["first"].sensitivity is None and rows["second"].sensitivity == 30.0
+    assert rows["first"].before_us is None and rows["first"].after_us is None
 
 
 def test_mixtures_are_named_for_their_layers():
