@@ -17,7 +17,7 @@ class Scheme:
         pairs_fit: weights so small that two products never leave 16 bits (x86 without VNNI would clip them).
         integer_bias: bias in int32 at the scale of the products; TensorRT wants it in float.
         products: whether products of two activations, as attention has them, gain from integers too. ONNX Runtime's do
-            not on a processor: there is no packing beforehand, and two tensors more to round (0.93 to 0.98 times the
+            not on a processor: there is no packing beforehand, and two tensors more to round (0.91 to 0.95 times the
             speed at lengths 64, 128 and 512: `benchmarks/attention_products.py`).
         fuses: whether ONNX Runtime turns the pairs into integer operators there, which can be counted.
         half_computes: whether half precision is computed in, and not only stored.
