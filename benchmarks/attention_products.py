@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import compress
-from benchmarks.documents import made_by, write
+from benchmarks.documents import made_by, said, write
 from compress.base import Context
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
@@ -71,10 +71,9 @@ def measured(length: int, *, seconds: float = 2.0) -> dict[str, Any]:
 
 def page(content: dict[str, Any]) -> str:
     """The same for a reader."""
-    machine = content["machine"]
     lines = ["# Products of two activations in integers", ""]
-    lines += [f"`{content['command']}`, {content['made']}, {machine['processor']} ({machine['instruction_set']}),"]
-    lines += [f"ONNX Runtime {content['versions']['onnxruntime']}, one thread, batch 1. Speed is float's time over the"]
+    when, with_what = said(content)
+    lines += [when, f"{with_what}, batch 1. Speed is float's time over the"]
     lines += ["variant's, by turns, with its 95 % interval; dB is SQNR of the output.", ""]
     lines += ["| length | float ms | int8 | with the products too | dB | dB |", "|---:|---:|---|---|---:|---:|"]
     for row in content["lengths"]:

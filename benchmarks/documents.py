@@ -29,6 +29,15 @@ def made_by(command: str) -> dict[str, Any]:
     }
 
 
+def said(content: Mapping[str, Any]) -> list[str]:
+    """The first lines of a page: what typed it, when, on which machine, with which runtime."""
+    machine = content["machine"]
+    return [
+        f"`{content['command']}`, {content['made']}, {machine['processor']} ({machine['instruction_set']}),",
+        f"ONNX Runtime {content['versions']['onnxruntime']}, one thread",
+    ]
+
+
 def write(document: Mapping[str, Any], output: Path, page: str | None = None) -> None:
     """The document, and its page of the same name as .md, each whole or not at all.
 

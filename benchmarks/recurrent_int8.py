@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.documents import made_by, write
+from benchmarks.documents import made_by, said, write
 from benchmarks.int8_emulated import emulated, keep_arrays
 from benchmarks.recurrent_layers import inputs, layer, lstm_with_rounded_state, numbers_of, of_weights, rounded
 from compress.quantization.dynamic_int8 import write_dynamic
@@ -123,10 +123,9 @@ def losses(hidden: int, *, steps: int = STEPS) -> dict[str, Any]:
 
 def page(content: dict[str, Any]) -> str:
     """The same for a reader."""
-    machine = content["machine"]
     lines = ["# Recurrent layers in int8", ""]
-    lines += [f"`{content['command']}`, {content['made']}, {machine['processor']} ({machine['instruction_set']}),"]
-    lines += [f"ONNX Runtime {content['versions']['onnxruntime']}, one thread, {content['steps']} steps."]
+    when, with_what = said(content)
+    lines += [when, f"{with_what}, {content['steps']} steps."]
     lines += ["Speed is float's time over the variant's, by turns, with its 95 % interval; bytes are of float's.", ""]
     lines += ["| layer | hidden | batch | float ms | weights in int8 | int8 | bytes | dB, any | dB, x86-vnni |"]
     lines += ["|---|---:|---:|---:|---|---|---:|---:|---:|"]

@@ -14,7 +14,6 @@ where no data are at hand.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.calibration_data import rows
+from compress.quantization.calibration_data import first_of
 from compress.quantization.channel_means import channel_means
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import array, attribute, is_weight
@@ -52,8 +51,7 @@ class BiasCorrection:
 
     def __post_init__(self) -> None:
         """Keep as many batches as hold enough samples."""
-        before = itertools.accumulate(map(rows, self.batches), initial=0)
-        self.batches = [batch for batch, done in zip(self.batches, before, strict=False) if done < ENOUGH]
+        self.batches = first_of(self.batches, ENOUGH)
 
     def __call__(self, network: ir.Model, way: object) -> Means:
         """By how much each channel of each layer is too large on average, those before it corrected.

@@ -5,6 +5,7 @@ A few megabytes of them stay in memory and the rest on disk, so that the data ma
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import weakref
@@ -113,6 +114,12 @@ def count(batches: Sequence[Arrays]) -> int:
 def rows(batch: Arrays) -> int:
     """How many samples a batch has: the longest first dimension, else one."""
     return max((len(array) for array in batch.values() if array.ndim), default=1)
+
+
+def first_of(batches: Sequence[Arrays], samples: int) -> list[Arrays]:
+    """As many batches from the start as hold so many samples; whole ones."""
+    before = itertools.accumulate(map(rows, batches), initial=0)
+    return [batch for batch, done in zip(batches, before, strict=False) if done < samples]
 
 
 def too_few(samples: int) -> str:

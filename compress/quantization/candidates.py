@@ -35,13 +35,11 @@ from export.prepare import opset_of
 from models.errors import CompressError
 from models.records import Arrays, Model
 
-LOOPED = "dynamic with loops"
 IN_INT8 = re.compile(r"\w+ in int8, ")  # how a note begins that says a layer computes so
 UNSEEN = "calibration has no data that passes it"
 PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
-
 
 _FLOAT = Way(kind="float")
 

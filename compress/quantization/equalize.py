@@ -34,17 +34,6 @@ _ROUNDS = 50
 _SETTLED = 1.001  # a factor so near to one changes nothing that eight bits could tell
 
 
-def equalized(model: Model, batches: Iterable[Arrays]) -> Model:
-    """The model with its junctions rescaled, alike in all forms; itself where it has none.
-
-    Args:
-        model: ONNX, float.
-        batches: to calibrate with.
-    """
-    main = shared_junctions(model)
-    return rescaled(model, factors(main, channel_reaches(model, main, batches))) if main else model
-
-
 def rescaled(model: Model, by: Mapping[Name, Array]) -> Model:
     """The model with the channels of its junctions divided, in all forms; it computes what it did."""
 

@@ -6,12 +6,11 @@ because some of it the next layers take away.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from compress.base import Progress
-from compress.quantization.calibration_data import rows
+from compress.quantization.calibration_data import first_of
 from compress.quantization.candidates import Maker
 from compress.quantization.choose import ByAgreement
 from compress.quantization.ways import Way
@@ -38,7 +37,7 @@ def sensitivities(
         unseen: data to judge on; empty gives {}.
         progress: told of each layer.
     """
-    few = _few(unseen)
+    few = first_of(unseen, _SAMPLES)
     if not few:
         return {}
     judge = ByAgreement(replace(maker.model, forms={}), few, 0.0)
@@ -52,9 +51,3 @@ def sensitivities(
         made = replace(alone, floats={**maker.floats, **others}).make(way)
         found[name] = judge(made.model).sqnr_db or 0.0
     return found
-
-
-def _few(unseen: Sequence[Arrays]) -> list[Arrays]:
-    """As many batches as hold enough samples."""
-    totals = itertools.accumulate(map(rows, unseen), initial=0)
-    return [batch for batch, before in zip(unseen, totals, strict=False) if before < _SAMPLES]

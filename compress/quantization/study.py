@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compress.base import Context
 from compress.quantization.candidates import Candidate, Maker
-from compress.quantization.choose import one_sample
+from compress.quantization.choose import Loss, one_sample
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.placement import Placement, place
@@ -104,15 +104,19 @@ def explore(field: Field, looked: Study) -> None:
 def fewest_floats(field: Field, looked: Study) -> Floats | None:
     """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
 
-    Their number is doubled until it is kept, then halved in between.
+    Their number is doubled until it is kept, then halved in between. The candidate that was found is offered.
     """
     ranked = sorted(looked.sensitivities, key=lambda name: looked.sensitivities[name])
 
     def floats(count: int) -> Floats:
         return Floats(dict.fromkeys(ranked[:count], COSTS))
 
+    tried: dict[int, tuple[Candidate, Loss]] = {}
+
     def keeps(count: int) -> bool:
-        return field.judge(field.without(looked.whole.way, floats(count)).model).keeps
+        made = field.without(looked.whole.way, floats(count))
+        tried[count] = made, field.judge(made.model)
+        return tried[count][1].keeps
 
     low, high = 0, 1
     while high < len(ranked) and not keeps(high):
@@ -122,4 +126,5 @@ def fewest_floats(field: Field, looked: Study) -> Floats | None:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if keeps(middle) else (middle, high)
+    field.offer(*tried[high])
     return floats(high)

@@ -113,6 +113,8 @@ def test_a_streaming_network_is_stepped():
     model = fold(stream())
     batches = data(model, rows=1)
     made = static(model, batches)
+    shifts = BiasCorrection(model, batches)(made.onnx.clone(), "once")
+    assert shifts and all(np.isfinite(by).all() and by.any() for by in shifts.values())
     corrected(model, made, batches)
 
 

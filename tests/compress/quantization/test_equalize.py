@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.quantization.equalize import channel_reaches, equalized, factors, rescaled, shared_junctions
+from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.junctions import junctions
 from export.folded import fold
 from export.session import onnx_runner
@@ -18,6 +18,12 @@ from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_
 
 def data(model, rows=8, seed=3):
     return [example(model.inputs, {**sizes_of(model), "N": rows}, seed=seed)]
+
+
+def equalized(model, batches):
+    """The model with its junctions rescaled by what the batches show; itself where it has none."""
+    main = shared_junctions(model)
+    return rescaled(model, factors(main, channel_reaches(model, main, batches))) if main else model
 
 
 def outputs(model, batch):
