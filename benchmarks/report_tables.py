@@ -221,6 +221,8 @@ def _records(title: str, records: Sequence[Document], note: str) -> Table:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return NONE
+    if key == "comparison" and value.get("turns") == 0:
+        return "the same operators"
     if key == "comparison":
         return f"{value['verdict']}\n{times_text(value['speedup'])} ({value['low']:.2f} to {value['high']:.2f})"
     if key == "bytes":

@@ -55,7 +55,7 @@ def decide(
     model = maker.model
     clock = context.measure is not None and (device.is_here or device.name == "any")
     judge, judged_on = _judge(model, context, unseen, max_drop)
-    field = Field(maker, judge, context.progress)
+    field = Field(maker, judge, small=prefer == "size", progress=context.progress)
     static = field.static()
     if static and not any(loss.keeps for _, loss in static):
         for made, loss in other_ranges(maker, [made.way for made, _ in static], judge):

@@ -24,7 +24,7 @@ from compress.quantization.placement import STATIC, Placement, place
 from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
 from compress.quantization.static_int8 import as_operators, write_qdq
-from compress.quantization.turned import shared_again, written_out
+from compress.quantization.turned import read_from_kernel, shared_again, written_out
 from compress.quantization.ways import Way
 from compress.quantization.weights_only import write_weights
 from export.folded import folded
@@ -151,10 +151,10 @@ class Maker:
             if way.dynamic_rest:
                 more, refused = self._dynamic_rest(network, way, floats[form], refused)
                 changed += more
-            shared_again(network, turned)
+            taken = shared_again(network, turned)
             if way.operators and computing:
                 network = as_operators(network)
-            return self._finished(network, changed, refused, way.store_rest)
+            return self._finished(network, changed, refused, taken, way.store_rest)
 
         return replace(self._made(way, edit), shifts=shifts)
 
@@ -177,8 +177,8 @@ class Maker:
             changed, refused = write_dynamic(
                 network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops
             )
-            shared_again(network, turned)
-            return self._finished(network, changed, refused, way.store_rest)
+            taken = shared_again(network, turned)
+            return self._finished(network, changed, refused, taken, way.store_rest)
 
         return self._made(way, edit)
 
@@ -266,11 +266,18 @@ class Maker:
             floats = {form: {**floats[form], **new[form]} for form in graphs}
         return floats
 
-    def _finished(self, network: ir.Model, changed: list[Note], refused: list[Note], store_rest: bool) -> Edited:
-        """Where asked for, store in 8 bits what stays in float."""
-        if not store_rest:
-            return network, changed, refused
-        stored, _ = write_weights(network, skip=self.skip)
+    def _finished(
+        self,
+        network: ir.Model,
+        changed: list[Note],
+        refused: list[Note],
+        taken: Mapping[str, str],
+        store_rest: bool,
+    ) -> Edited:
+        """Read from a kernel what it has `taken`; where asked for, store in 8 bits what stays in float."""
+        stored = read_from_kernel(network, taken, self.skip)
+        if store_rest:
+            stored += write_weights(network, skip=self.skip)[0]
         stored = [Note(n.layer, f"{n.text}: {self.floats[n.layer]}") if n.layer in self.floats else n for n in stored]
         done = {note.layer for note in changed}
         names = {note.layer for note in stored}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -210,7 +210,7 @@ def overall(timings: Mapping[str, Timings], name: str, *, alike: Collection[str]
         alike: forms in which it runs the first one's own operators: they count as level, whatever the clock says.
     """
     found = [
-        replace(c, speedup=1.0, low=1.0, high=1.0, verdict="no difference") if form in alike else c
+        level(c.a, name) if form in alike else c
         for form, timing in timings.items()
         for c in timing.comparisons
         if c.b == name
@@ -225,8 +225,13 @@ def overall(timings: Mapping[str, Timings], name: str, *, alike: Collection[str]
         low=_mean([c.low for c in found]),
         high=_mean([c.high for c in found]),
         verdict=min((c.verdict for c in found), key=ranks.index),
-        turns=min(c.turns for c in found),
+        turns=min((c.turns for c in found if c.turns), default=0),
     )
+
+
+def level(a: str, b: str) -> Comparison:
+    """What is known without a clock of two models that run the same operators."""
+    return Comparison(a=a, b=b, speedup=1.0, low=1.0, high=1.0, verdict="no difference", turns=0)
 
 
 def _mean(speedups: Sequence[float]) -> float:
@@ -251,7 +256,8 @@ class Judged:
     Args:
         half: whether it computes in half precision.
         median_ms: of the main form.
-        comparison: with float, over all forms (`overall`): what is called faster is slower in none of them.
+        comparison: with float, over all forms (`overall`): what is called faster is slower in none of them. Of no turns
+            where it runs float's own operators, and so was not timed.
         forms: the comparison of each form, where there are several.
     """
 

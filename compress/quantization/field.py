@@ -37,11 +37,13 @@ class Field:
     Args:
         maker: of the candidates.
         judge: of what each costs.
+        small: whether the smallest is looked for.
         progress: told how far this is.
     """
 
     maker: Maker
     judge: Judge
+    small: bool = False
     progress: Progress | None = None
     candidates: dict[str, Candidate] = field(default_factory=dict)
     nodes: dict[str, Mapping[str, int]] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Field:
         """What is tried; static int8 only where calibration saw something."""
         scheme = self.maker.scheme
         yield Way(kind="weights")
+        if self.small:  # a scale for each row of a table of words is some percent of its bytes
+            yield Way(kind="weights", per_channel=False)
         yield Way(kind="fp16")
         if scheme.why_not_int8:
             return
@@ -79,7 +83,8 @@ class Field:
                         calibration=method,
                     )
         if scheme.fuses:
-            yield Way(kind="dynamic", store_rest=True)
+            for per_channel in (True, False):  # a scale for the whole tensor is some percent faster, and coarser
+                yield Way(kind="dynamic", per_channel=per_channel, store_rest=True)
             if self.maker.has_loops():
                 yield Way(kind="dynamic", loops=True, store_rest=True)
 
@@ -154,7 +159,8 @@ def _together(made: list[Candidate]) -> Iterator[Way]:
     """Static int8 whose rest computes with the ranges of the moment, where each of the two has layers of its own."""
     static = next((one for one in made if one.way.kind == "static"), None)
     for dynamic in made:
-        if static is not None and dynamic.way.kind == "dynamic" and computing(dynamic) - computing(static):
+        fits = dynamic.way.kind == "dynamic" and dynamic.way.per_channel
+        if static is not None and fits and computing(dynamic) - computing(static):
             yield replace(static.way, dynamic_rest=True, loops=dynamic.way.loops)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compress.base import Context
-from compress.quantization.choose import FLOAT, Judged, overall, timed
-from compress.quantization.field import integer_nodes
-from export.forms import MAIN
-from export.session import in_form
+from compress.quantization.choose import FLOAT, Judged, level, overall, timed
+from export.forms import MAIN, parts
+from export.session import in_form, optimized_graph
 from export.stopwatch import Timings
 from models.records import Arrays, Model
 
@@ -20,12 +19,16 @@ _LONGER = 4.0  # times as long
 def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
     """The candidates with their times, all by turns; the first is float.
 
-    Those that keep the score and would be the fastest, were the clock sure of it, are timed once more, for longer, in
-    the forms where it was not.
+    One that runs float's own operators in each form takes float's time by construction: it is not timed, so that no
+    noise calls it slower. Those that keep the score and would be the fastest, were the clock sure of it, are timed once
+    more, for longer, in the forms where it was not.
     """
-    models = {one.name: one.model for one in judged}
+    alike = _alike(judged)
+    models = {one.name: one.model for one in judged if alike[one.name] != set(parts(one.model))}
+    if not models:
+        return [_timed(one, {}, alike) for one in judged]
+    models = {judged[0].name: judged[0].model, **models}
     timings = timed(models, context, unseen)
-    alike = {one.name: _alike(one) for one in judged}
     first = [_timed(one, timings, alike) for one in judged]
     unsure = [one for one in first if one.loss.keeps and one.computes and one.standing == "cannot tell"]
     sure = max((one.speedup for one in first if one.loss.keeps and one.standing == "faster"), default=1.0)
@@ -40,6 +43,10 @@ def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arra
 
 
 def _timed(one: Judged, timings: Mapping[str, Timings], alike: Mapping[str, set[str]]) -> Judged:
+    if one.name != FLOAT and alike[one.name] == set(parts(one.model)):
+        return replace(one, comparison=level(FLOAT, one.name))
+    if not timings:
+        return one
     return replace(
         one,
         median_ms=timings[MAIN].timings[one.name].median_ms,
@@ -54,9 +61,14 @@ def _merged(found: Timings, again: Timings | None) -> Timings:
     return replace(found, comparisons=tuple(longer.get(c.b, c) for c in found.comparisons))
 
 
-def _alike(one: Judged) -> set[str]:
-    """The forms in which nothing computes in integers, so that they run float's own operators."""
-    model: Model = one.model
-    if not one.integer_nodes or not model.forms:
-        return set()
-    return {form for form in model.forms if not integer_nodes(in_form(model, form))}
+def _alike(judged: Sequence[Judged]) -> dict[str, set[str]]:
+    """For each candidate the forms whose optimized graph has float's own operators, and as many of each."""
+    models: dict[str, Model] = {one.name: one.model for one in judged}
+    forms = list(parts(models[FLOAT]))
+    own = {form: optimized_graph(in_form(models[FLOAT], form)) for form in forms}
+    alike: dict[str, set[str]] = {FLOAT: set(forms)}
+    for one in judged[1:]:
+        # half precision computes elsewhere; a model of one form with integer nodes has other operators
+        differs = one.half or (one.integer_nodes and len(forms) == 1)
+        alike[one.name] = set() if differs else {f for f in forms if optimized_graph(in_form(one.model, f)) == own[f]}
+    return alike

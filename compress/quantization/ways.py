@@ -46,7 +46,8 @@ class Way:
         """As it stands in tables; the method of ranges is added by whoever tries several."""
         loops = " with loops" if self.loops else ""
         if self.kind != "static":
-            return f"{self.kind}{loops}"
+            tensor = "" if self.per_channel or self.kind == "fp16" else " per tensor"
+            return f"{self.kind}{tensor}{loops}"
         rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
         kind = f"static per {'channel' if self.per_channel else 'tensor'}{' QOperator' if self.operators else ''}"
         return f"{kind}{', equalized' if self.equalize else ''}{rest}"

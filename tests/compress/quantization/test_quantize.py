@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from compress.base import Context
+from compress.quantization.choose import level
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from export.device import find_device
@@ -78,9 +79,11 @@ def test_auto_returns_the_fastest_that_keeps_the_score_and_tells_every_candidate
     rows = {row["name"]: row for row in outcome.facts["candidates"]}
     assert list(rows) == [
         "float", "weights", "fp16", "static per channel", "static per channel QOperator",
-        "static per tensor", "static per tensor QOperator", "dynamic",
+        "static per tensor", "static per tensor QOperator", "dynamic", "dynamic per tensor",
     ]  # fmt: skip
-    assert all(row["bytes"] > 0 and row["median_ms"] > 0 and row["loss"] for row in rows.values())
+    assert all(row["bytes"] > 0 and row["loss"] for row in rows.values())
+    assert {name for name, row in rows.items() if row["median_ms"] is None} == {"weights", "fp16"}, "float's operators"
+    assert rows["weights"]["comparison"] == asdict(level("float", "weights"))
     assert outcome.skipped[0].layer == "" and "2.00 times as fast as float on" in outcome.skipped[0].text
     assert {row.layer: row.decision for row in outcome.layers} == dict.fromkeys(("stem", "body", "head"), "int8")
     json.dumps([dict(outcome.facts), [asdict(row) for row in outcome.layers]], allow_nan=False)
@@ -108,8 +111,14 @@ def test_where_no_int8_is_faster_auto_stores_the_weights_and_says_so():
     assert len(to_bytes(outcome.model)) < 0.4 * len(to_bytes(model))
 
 
+def test_a_noisy_clock_does_not_call_stored_weights_slower():
+    model = mlp()
+    slower = Speeds(dict.fromkeys(("static", "dynamic", "weights", "fp16"), 0.5))
+    assert Quantize(max_drop=5.0)(model, Context(calibration=data(model), measure=slower)).facts["chosen"] == "weights"
+
+
 def test_where_nothing_gains_auto_gives_float_back_with_the_reason():
-    model = fold(mlp(width=2))
+    model = fold(mlp(width=1))
     slower = Speeds(dict.fromkeys(("static", "dynamic", "weights", "fp16"), 0.5))
     outcome = Quantize()(model, Context(calibration=data(model), measure=slower))
     assert to_bytes(outcome.model) == to_bytes(model)
@@ -142,9 +151,10 @@ def test_for_another_processor_auto_takes_int8_and_says_it_was_not_timed():
 
 
 def test_without_data_nothing_is_calibrated():
-    outcome = Quantize(max_drop=30.0)(mlp(), Context(measure=Speeds({"dynamic": 2.0})))
+    speeds = Speeds({"dynamic per tensor": 1.5, "dynamic": 2.0})
+    outcome = Quantize(max_drop=30.0)(mlp(), Context(measure=speeds))
     names = [row["name"] for row in outcome.facts["candidates"]]
-    assert names == ["float", "weights", "fp16", "dynamic"]
+    assert names == ["float", "weights", "fp16", "dynamic", "dynamic per tensor"]
     assert outcome.facts["chosen"] == "dynamic"
     assert "static int8 was not tried: there are no calibration data" in outcome.skipped[0].text
     assert outcome.facts["judged_on"] == "random inputs, against float: there are no data"
@@ -154,7 +164,7 @@ def test_a_candidate_of_which_nothing_computes_in_integers_is_not_offered():
     model = depthwise_net()
     outcome = Quantize(skip=("head",))(model, Context(calibration=data(model)))
     refused = {row["name"]: row["refused"] for row in outcome.facts["candidates"] if "refused" in row}
-    assert refused == {"dynamic": "the runtime computes nothing of it in integers"}
+    assert refused == dict.fromkeys(("dynamic", "dynamic per tensor"), "the runtime computes nothing of it in integers")
 
 
 def test_a_gpu_without_integer_convolutions_gets_half_precision_and_the_reason():
