@@ -22,9 +22,10 @@ from torch import nn
 import compress
 from benchmarks.documents import made_by, said, write
 from compress.base import Context
+from compress.quantization.by_turns import timed
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
-from compress.quantization.choose import ByAgreement, timed
+from compress.quantization.loss import ByAgreement
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way
 from export.device import find_device

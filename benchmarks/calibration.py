@@ -26,8 +26,9 @@ from compress.base import Context
 from compress.data_argument import calibration_from
 from compress.quantization.calibrated import look
 from compress.quantization.calibration_data import gather
-from compress.quantization.candidates import Maker, raised
-from compress.quantization.choose import ByAgreement, any_batch
+from compress.quantization.candidates import Maker
+from compress.quantization.loss import ByAgreement, any_batch
+from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way

@@ -32,10 +32,11 @@ from compress.data_argument import calibration_from
 from compress.quantization.bias_correction import BiasCorrection, shift
 from compress.quantization.calibrated import look
 from compress.quantization.calibration_data import gather
-from compress.quantization.candidates import Maker, raised
-from compress.quantization.choose import ByAgreement, any_batch
+from compress.quantization.candidates import Maker
 from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.junctions import Junction
+from compress.quantization.loss import ByAgreement, any_batch
+from compress.quantization.raised import raised
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way
 from export.device import find_device

@@ -21,7 +21,7 @@ from compress.base import Context
 from compress.data_argument import calibration_from
 from compress.quantization.calibration import in_steps
 from compress.quantization.calibration_data import gather, pieces
-from compress.quantization.choose import ByAgreement
+from compress.quantization.loss import ByAgreement
 from export.cost import integer_macs_share
 from export.forms import MAIN, parts, run_all
 from export.parity import parity

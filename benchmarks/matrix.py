@@ -30,8 +30,9 @@ from compress.base import Context, Outcome, Pass
 from compress.distill import Distill
 from compress.ledger import lost
 from compress.pruning.prune import Prune
-from compress.quantization.choose import points, timed
+from compress.quantization.by_turns import timed
 from compress.quantization.field import size
+from compress.quantization.loss import points
 from compress.quantization.quantize import Quantize
 from compress.recipe import steps
 from compress.training.feed import Feed

@@ -27,8 +27,8 @@ from benchmarks.structure_page import page
 from compress import checkpoints
 from compress.base import Pass
 from compress.ledger import lost
-from compress.quantization.choose import points
 from compress.quantization.field import size
+from compress.quantization.loss import points
 from compress.recipe import fields_of, steps
 from export.cost import cost
 from export.machine import machine

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from compress.base import Context, Note
 from compress.quantization.candidates import Candidate, Maker
-from compress.quantization.choose import FLOAT, ByAgreement, ByScore, Judge, Judged, Loss, best
+from compress.quantization.choose import FLOAT, Judged, best
 from compress.quantization.field import Field
+from compress.quantization.loss import ByAgreement, ByScore, Judge, Loss
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
 from compress.quantization.study import Study, explore, study

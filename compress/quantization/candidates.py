@@ -21,24 +21,21 @@ from compress.quantization.masks import Fills
 from compress.quantization.onnx_weights import exactly, weights_of
 from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
 from compress.quantization.placement import STATIC, Placement, place
+from compress.quantization.raised import PAIRS_OPSET
 from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
 from compress.quantization.static_int8 import as_operators, write_qdq
 from compress.quantization.turned import read_from_kernel, shared_again, written_out
 from compress.quantization.ways import Way
 from compress.quantization.weights_only import write_weights
-from export.folded import folded
 from export.forms import MAIN
 from export.naming import layer_of
-from export.opset import in_opset
 from export.prepare import opset_of
 from models.errors import CompressError
-from models.records import Arrays, Model
+from models.records import Model
 
 IN_INT8 = re.compile(r"\w+ in int8, ")  # how a note begins that says a layer computes so
 UNSEEN = "calibration has no data that passes it"
-PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
-
 Edited = tuple[ir.Model, list[Note], list[Note]]  # the network, what changed in it, what was skipped
 
 _FLOAT = Way(kind="float")
@@ -283,22 +280,6 @@ class Maker:
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
-
-
-def raised(model: Model, batches: Sequence[Arrays] = ()) -> Model:
-    """The model with its graphs in opset 13 at least, where a DequantizeLinear takes a scale for each channel.
-
-    Raises:
-        CompressError: a graph is older, and no converter raises it so that it does the same on the batches.
-    """
-
-    def newer(network: Any) -> Any:
-        return network if opset_of(network) >= PAIRS_OPSET else in_opset(network, PAIRS_OPSET)
-
-    forms = {name: replace(form, network=newer(form.network)) for name, form in model.forms.items()}
-    made = replace(model, network=newer(model.network), forms=forms)
-    changed = made.network is not model.network or any(forms[n].network is not model.forms[n].network for n in forms)
-    return folded(made, batches, reference=model).model if changed else model
 
 
 def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from compress.base import Progress
 from compress.quantization.candidates import IN_INT8, Candidate, Maker
-from compress.quantization.choose import FLOAT, Judge, Judged, Loss
+from compress.quantization.choose import FLOAT, Judged
+from compress.quantization.loss import Judge, Loss
 from compress.quantization.ways import Way
 from export.onnx_file import to_bytes
 from export.session import optimized_graph

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from .candidates import Candidate, Maker
-from .choose import Judge, Loss
+from .loss import Judge, Loss
 from .range_methods import Method
 from .ways import Way
 

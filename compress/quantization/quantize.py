@@ -16,13 +16,14 @@ from compress.quantization.auto import decide
 from compress.quantization.bias_correction import BiasCorrection
 from compress.quantization.calibrated import Calibrated, look
 from compress.quantization.calibration_data import count, gather, too_few
-from compress.quantization.candidates import Candidate, Maker, raised
+from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.decisions import document, read, replay
 from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
 from compress.quantization.masks import nearer_masks, notes
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
+from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
 from compress.quantization.study import Study, study

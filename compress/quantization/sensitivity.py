@@ -12,7 +12,7 @@ from dataclasses import replace
 from compress.base import Progress
 from compress.quantization.calibration_data import first_of
 from compress.quantization.candidates import Maker
-from compress.quantization.choose import ByAgreement
+from compress.quantization.loss import ByAgreement
 from compress.quantization.ways import Way
 from models.records import Arrays
 

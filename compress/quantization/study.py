@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from compress.base import Context
+from compress.quantization.by_turns import one_sample
 from compress.quantization.candidates import Candidate, Maker
-from compress.quantization.choose import Loss, one_sample
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
+from compress.quantization.loss import Loss
 from compress.quantization.placement import Placement, place
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compress.base import Context
-from compress.quantization.choose import FLOAT, Judged, level, overall, timed
+from compress.quantization.by_turns import level, overall, timed
+from compress.quantization.choose import FLOAT, Judged
 from export.forms import MAIN, parts
 from export.session import in_form, optimized_graph
 from export.stopwatch import Timings

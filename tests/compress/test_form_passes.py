@@ -11,8 +11,8 @@ from torch import nn
 from compress.base import Context
 from compress.contract import keeps_the_signature, make_case, stays_close
 from compress.distill import Distill
+from compress.quantization.by_turns import one_step, overall, timed
 from compress.quantization.calibrated import look
-from compress.quantization.choose import one_step, overall, timed
 from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
 from compress.student import new_student

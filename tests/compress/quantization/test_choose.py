@@ -7,19 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.quantization.choose import (
-    ByAgreement,
-    Judged,
-    Loss,
-    any_batch,
-    best,
-    decides,
-    flip_rate,
-    one_sample,
-    overall,
-    points,
-    varying_sqnr_db,
-)
+from compress.quantization.by_turns import one_sample, overall
+from compress.quantization.choose import Judged, best
+from compress.quantization.loss import ByAgreement, Loss, any_batch, decides, flip_rate, points, varying_sqnr_db
 from compress.quantization.quantize import Quantize
 from export.stopwatch import Comparison, Timings
 from models.records import InputSpec, OutputSpec, Score, example

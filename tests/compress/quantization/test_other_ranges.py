@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
-from compress.quantization.choose import Loss
+from compress.quantization.loss import Loss
 from compress.quantization.other_ranges import ORDER, other_ranges
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way

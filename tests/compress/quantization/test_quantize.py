@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compress.base import Context
-from compress.quantization.choose import level
+from compress.quantization.by_turns import level
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from export.device import find_device

@@ -8,10 +8,10 @@ import pytest
 from compress.base import Context
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
-from compress.quantization.choose import Loss
 from compress.quantization.field import Field, Floats, computing
 from compress.quantization.layer_rows import layer_rows
 from compress.quantization.layer_times import LayerTimes, regions, slower
+from compress.quantization.loss import Loss
 from compress.quantization.placement import place
 from compress.quantization.schemes import scheme_for
 from compress.quantization.sensitivity import sensitivities
