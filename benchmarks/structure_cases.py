@@ -43,7 +43,7 @@ RESULTS = (
     Case(
         name="vgg-small, pruned, int8",
         model="vgg-small",
-        passes=(Prune(target="params=0.31", importance="taylor", recover=20000), INT8),
+        passes=(Prune(target="params=0.31", importance="taylor", recover=32000), INT8),
         marks={"faster": 4.0, "smaller": 12.0, "points": 1.0},
     ),
     Case(
@@ -65,7 +65,7 @@ RESULTS = (
     Case(
         name="transformer-char, pruned, int8",
         model="transformer-char",
-        passes=(Prune(target="params=0.75", recover=1200), INT8),
+        passes=(Prune(target="params=0.9", importance="taylor", recover=1200), INT8),
         marks={"faster": 2.0, "bits": 0.01},
     ),
     Case(
