@@ -11,7 +11,7 @@ from compress.quantization.choose import FLOAT, Judged
 from export.forms import MAIN, parts
 from export.session import in_form, optimized_graph
 from export.stopwatch import Timings
-from models.records import Arrays, Model
+from models.records import Arrays
 
 _AGAIN = 3  # candidates that are timed longer
 _LONGER = 4.0  # times as long
@@ -25,10 +25,13 @@ def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arra
     more, for longer, in the forms where it was not.
     """
     alike = _alike(judged)
-    models = {one.name: one.model for one in judged if alike[one.name] != set(parts(one.model))}
-    if not models:
-        return [_timed(one, {}, alike) for one in judged]
-    models = {judged[0].name: judged[0].model, **models}
+    judged = [
+        replace(one, comparison=level(FLOAT, one.name)) if alike[one.name] == set(parts(one.model)) else one
+        for one in judged
+    ]
+    models = {one.name: one.model for one in judged if one.comparison is None}
+    if len(models) == 1:  # float alone
+        return judged
     timings = timed(models, context, unseen)
     first = [_timed(one, timings, alike) for one in judged]
     unsure = [one for one in first if one.loss.keeps and one.computes and one.standing == "cannot tell"]
@@ -44,9 +47,7 @@ def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arra
 
 
 def _timed(one: Judged, timings: Mapping[str, Timings], alike: Mapping[str, set[str]]) -> Judged:
-    if one.name != FLOAT and alike[one.name] == set(parts(one.model)):
-        return replace(one, comparison=level(FLOAT, one.name))
-    if not timings:
+    if one.name not in timings[MAIN].timings:
         return one
     return replace(
         one,
@@ -64,12 +65,12 @@ def _merged(found: Timings, again: Timings | None) -> Timings:
 
 def _alike(judged: Sequence[Judged]) -> dict[str, set[str]]:
     """For each candidate the forms whose optimized graph has float's own operators, and as many of each."""
-    models: dict[str, Model] = {one.name: one.model for one in judged}
-    forms = list(parts(models[FLOAT]))
-    own = {form: optimized_graph(in_form(models[FLOAT], form)) for form in forms}
-    alike: dict[str, set[str]] = {FLOAT: set(forms)}
-    for one in judged[1:]:
-        # half precision computes elsewhere; a model of one form with integer nodes has other operators
-        differs = one.half or (one.integer_nodes and len(forms) == 1)
-        alike[one.name] = set() if differs else {f for f in forms if optimized_graph(in_form(one.model, f)) == own[f]}
-    return alike
+    original, *others = judged
+    own = {form: optimized_graph(in_form(original.model, form)) for form in parts(original.model)}
+
+    def same(one: Judged, form: str) -> bool:
+        if one.half or (form == MAIN and one.integer_nodes):  # it computes elsewhere, or in other operators
+            return False
+        return optimized_graph(in_form(one.model, form)) == own[form]
+
+    return {original.name: set(), **{one.name: {form for form in own if same(one, form)} for one in others}}

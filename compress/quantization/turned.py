@@ -15,6 +15,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.onnx_edit import drop_unused, editors
 from compress.quantization.onnx_weights import array, is_skipped, is_weight
+from compress.quantization.weights_only import STORED, widened
 
 Turned = dict[ir.Value, ir.Value]  # the constant written out -> the computed tensor that it stands for
 
@@ -72,11 +73,10 @@ def read_from_kernel(network: ir.Model, taken: Mapping[str, str], skip: Sequence
         if table.is_graph_output() or any(is_skipped(reader, skip) for reader in readers):
             continue
         first = next(iter(network.graph))
-        wide = edit.node("Cast", [stored], {"to": int(table.dtype)}, output=f"{turned}_wide", before=first)
-        real = edit.node("Mul", [wide, scale], output=f"{turned}_dq", before=first)
+        real = widened(edit, stored, scale, turned, table.dtype, first)
         back = edit.node("Transpose", [real], {"perm": [1, 0]}, output=f"{name}_dq", before=first)
         ir.convenience.replace_all_uses_with(table, back)
-        changed += [Note(reader, "weights stored in int8, computed in float") for reader in dict.fromkeys(readers)]
+        changed += [Note(reader, STORED) for reader in dict.fromkeys(readers)]
     drop_unused(network)
     return changed
 

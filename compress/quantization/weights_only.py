@@ -19,6 +19,8 @@ from compress.quantization.onnx_weights import FLOATS, array, everywhere, is_ski
 
 Array = np.ndarray[Any, Any]
 
+STORED = "weights stored in int8, computed in float"  # how a note says it
+
 # What a file grows by for each stored weight: Cast and Mul, and nine times the weight's name. Counted in bytes.
 _NODES_BYTES, _NAMES = 125, 9
 
@@ -49,7 +51,7 @@ def write_weights(
         _store(edits[value.graph], value, axes if per_channel else ())  # type: ignore[index]
     drop_unused(network)
     names = dict.fromkeys(node.name or "" for nodes in layers.values() for node in nodes)
-    return [Note(name, "weights stored in int8, computed in float") for name in names], refused
+    return [Note(name, STORED) for name in names], refused
 
 
 def _refusal(node: ir.Node, value: ir.Value, axes: tuple[int, ...], skip: Sequence[str]) -> str | None:
@@ -71,7 +73,13 @@ def _store(edit: Editor, value: ir.Value, axes: tuple[int, ...]) -> None:
     first = next(iter(edit.graph))
     stored = edit.constant(f"{name}_q", grid.quantize(numbers))
     scale = edit.constant(f"{name}_scale", grid.scale.astype(numbers.dtype))
-    kind = {"to": int(ir.DataType.from_numpy(numbers.dtype))}
-    wide = edit.node("Cast", [stored], kind, output=f"{name}_wide", before=first)
-    real = edit.node("Mul", [wide, scale], output=f"{name}_dq", before=first)
+    real = widened(edit, stored, scale, name, ir.DataType.from_numpy(numbers.dtype), first)
     ir.convenience.replace_all_uses_with(value, real, replace_graph_outputs=False)
+
+
+def widened(
+    edit: Editor, stored: ir.Value, scale: ir.Value, name: str, dtype: ir.DataType, before: ir.Node
+) -> ir.Value:
+    """The reals behind integers, through Cast and Mul, which the runtime folds once at load."""
+    wide = edit.node("Cast", [stored], {"to": int(dtype)}, output=f"{name}_wide", before=before)
+    return edit.node("Mul", [wide, scale], output=f"{name}_dq", before=before)
