@@ -20,7 +20,7 @@ from .costs import bytes_in, macs_in, parameters_in
 from .importance import Scores
 from .latency import Latency, measure_table, timed
 from .onnx_widths import AtWidths
-from .target import SHARES, Target
+from .target import Kind, Target
 from .ties import Ties
 from .units import Group
 from .widths import Width, counts_of, numbers_of, widths_of
@@ -94,22 +94,34 @@ class Planner:
         return numbers_of(self.widths(self.multiple))
 
     def _by_share(self) -> Plan:
-        count = {
+        counting: dict[Kind, Callable[[], Cost]] = {
             "params": lambda: parameters_in(self.ties, self.numbers()),
             "macs": lambda: macs_in(self.ties, self.numbers(), self.model),
             "bytes": lambda: bytes_in(self.ties, self.numbers()),
         }
-        assert self.target.kind in SHARES
-        cost: Cost = count[self.target.kind]()
-        before = float(cost(_full(self.widths(1))))
-        if not before:
-            raise CompressError(f"prune: {self.target} asked of {self._who}, which has no {self.target.kind}.")
-        chosen = self._solved(cost, self.target.amount * before)
+        costs = {kind: counting[kind]() for kind in self.target.limits}
+        before = {kind: float(cost(_full(self.widths(1)))) for kind, cost in costs.items()}
+        for kind, counted in before.items():
+            if not counted:
+                raise CompressError(f"prune: {self.target} asked of {self._who}, which has no {kind}.")
+
+        def worst(chosen: Any) -> Any:
+            """What stands farthest above its limit, as a multiple of that."""
+            shares = [costs[kind](chosen) / (limit * before[kind]) for kind, limit in self.target.limits.items()]
+            return np.max(shares, axis=0)
+
+        chosen = self._solved(worst, 1.0)
         if chosen is None:
-            least = float(cost(_fewest(self.widths(1)))) / before
-            raise CompressError(self._unreachable(f"{self.target.kind}={least:.3f}"))
-        after = float(cost(chosen))
-        return self._plan(chosen, {"before": round(before), "after": round(after), "remaining": after / before})
+            fewest = _fewest(self.widths(1))
+            least = [f"{kind}={float(cost(fewest)) / before[kind]:.3f}" for kind, cost in costs.items()]
+            raise CompressError(self._unreachable(",".join(least)))
+        after = {kind: float(cost(chosen)) for kind, cost in costs.items()}
+        facts = {
+            "before": {kind: round(counted) for kind, counted in before.items()},
+            "after": {kind: round(counted) for kind, counted in after.items()},
+            "remaining": {kind: after[kind] / before[kind] for kind in costs},
+        }
+        return self._plan(chosen, facts)
 
     def _by_size(self) -> Plan:
         at = AtWidths(self.model, self.skip, self.ties, self.found, self.widths(1))

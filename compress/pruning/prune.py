@@ -52,8 +52,8 @@ class Prune:
     target: str = field(
         default="",
         metadata={
-            "help": "what shall remain, in place of ratio: params=0.5, macs=0.5 or bytes=0.5, a share; kb=100, of the "
-            "exported weights; ms=2.5, on the device at batch 1"
+            "help": "what shall remain, in place of ratio: params=0.5, macs=0.5 or bytes=0.5, a share, or several "
+            "of them, params=0.3,macs=0.5; kb=100, of the exported weights; ms=2.5, on the device at batch 1"
         },
     )
     kind: Literal["units", "blocks", "weights"] = field(

@@ -13,20 +13,33 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SHARES: tuple[Kind, ...] = ("params", "macs", "bytes")
 _MEANS = (
     "one of params=SHARE, macs=SHARE, bytes=SHARE (what shall remain: more than 0, and less than 1), "
-    "kb=KILOBYTES or ms=MILLISECONDS"
+    "kb=KILOBYTES or ms=MILLISECONDS; shares go together, params=0.3,macs=0.5"
 )
 
 
 @dataclass(frozen=True)
 class Target:
-    """A share of the parameters, multiply-adds or bytes; kilobytes of the exported weights; milliseconds of a run."""
+    """What shall remain at most, by kind.
 
-    kind: Kind
-    amount: float
+    Either a share of the parameters, multiply-adds or bytes, one or several of them; or kilobytes of the exported
+    weights; or milliseconds of a run.
+    """
+
+    limits: dict[Kind, float]
+
+    @property
+    def kind(self) -> Kind:
+        """Of the first limit."""
+        return next(iter(self.limits))
+
+    @property
+    def amount(self) -> float:
+        """Of the first limit."""
+        return self.limits[self.kind]
 
     def __str__(self) -> str:
         """As it was written."""
-        return f"{self.kind}={self.amount:g}"
+        return ",".join(f"{kind}={amount:g}" for kind, amount in self.limits.items())
 
 
 def check_target(text: str, *, ratio: float, default_ratio: float, kind: str, scope: str) -> None:
@@ -46,20 +59,34 @@ def check_target(text: str, *, ratio: float, default_ratio: float, kind: str, sc
 
 
 def parse_target(text: str) -> Target:
-    """KIND=NUMBER as a target.
+    """KIND=NUMBER as a target, or several of them behind commas.
 
     Raises:
-        UsageError: another kind, or no number in the kind's range.
+        UsageError: another kind, no number in the kind's range, the same kind twice, or what goes alone with others.
     """
-    kind, equals, number = (part.strip() for part in text.partition("="))
-    if kind not in KINDS or not equals:
+    limits: dict[Kind, float] = {}
+    for part in text.split(","):
+        kind, amount = _limit(part, text)
+        if kind in limits:
+            raise UsageError(f"prune: target {text!r} asked, and {kind} is in it twice. Give it once. It is {_MEANS}.")
+        limits[kind] = amount
+    alone = [kind for kind in limits if kind not in SHARES]
+    if alone and len(limits) > 1:
+        raise UsageError(f"prune: target {text!r} asked, and {alone[0]} goes alone; it is {_MEANS}.")
+    return Target(limits)
+
+
+def _limit(part: str, text: str) -> tuple[Kind, float]:
+    kind, equals, number = (piece.strip() for piece in part.partition("="))
+    found = next((known for known in KINDS if known == kind), None)
+    if found is None or not equals:
         hint = did_you_mean(kind, KINDS) if equals else ""
         raise UsageError(f"prune: target {text!r} asked, and it is {_MEANS}.{hint}")
     try:
         amount = float(number)
     except ValueError:
         raise UsageError(f"prune: target {text!r} asked, and {number!r} is no number; it is {_MEANS}.") from None
-    most = 1.0 if kind in SHARES else math.inf
+    most = 1.0 if found in SHARES else math.inf
     if not 0 < amount < most:
         raise UsageError(f"prune: target {text!r} asked, and {amount:g} is out of range; it is {_MEANS}.")
-    return Target(kind, amount)
+    return found, amount

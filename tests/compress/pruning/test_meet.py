@@ -46,7 +46,23 @@ def test_what_remains_is_what_was_asked_and_hardly_less(model, kind, share):
     name = {"params": "parameters"}.get(kind, kind)
     before, after = (getattr(cost(m), name) for m in (model, outcome.model))
     assert 0.9 * share <= after / before <= share
-    assert outcome.facts["target_after"] == after and outcome.facts["target_remaining"] == pytest.approx(after / before)
+    assert outcome.facts["target_after"] == {kind: after}
+    assert outcome.facts["target_remaining"] == {kind: pytest.approx(after / before)}
+
+
+@pytest.mark.parametrize("shares", [(0.3, 0.9), (0.9, 0.3), (0.5, 0.4)], ids=str)
+def test_several_shares_are_all_kept_and_one_of_them_hardly_missed(shares):
+    """A convolution before a stride has few parameters and most of the multiply-adds, so the two ask for other widths."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Conv2d(24, 24, 3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(24 * 9, 40)]
+    network = nn.Sequential(*layers, nn.ReLU(), nn.Linear(40, 4))
+    model = Model(network.eval(), (spec("x", "N", 3, 14, 14),), name="strided")
+    outcome = Prune(target=f"params={shares[0]},macs={shares[1]}", multiple=1, recover=0)(model, Context())
+    before, after = cost(model), cost(outcome.model)
+    told = outcome.facts["target_remaining"]
+    assert told == {"params": after.parameters / before.parameters, "macs": after.macs / before.macs}
+    over = [told[kind] / share for kind, share in zip(("params", "macs"), shares, strict=True)]
+    assert 0.9 <= max(over) <= 1
 
 
 def test_a_width_that_the_user_likes_is_kept_to(model):

@@ -10,15 +10,16 @@ from models.errors import UsageError
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("params=0.5", Target("params", 0.5)),
-        (" macs = .25 ", Target("macs", 0.25)),
-        ("bytes=0.9", Target("bytes", 0.9)),
-        ("kb=100", Target("kb", 100)),
-        ("ms=2.5", Target("ms", 2.5)),
+        ("params=0.5", Target({"params": 0.5})),
+        (" macs = .25 ", Target({"macs": 0.25})),
+        ("bytes=0.9", Target({"bytes": 0.9})),
+        ("kb=100", Target({"kb": 100})),
+        ("ms=2.5", Target({"ms": 2.5})),
+        ("params=0.3, macs=0.5", Target({"params": 0.3, "macs": 0.5})),
     ],
     ids=str,
 )
-def test_a_target_is_a_kind_and_a_number(text, target):
+def test_a_target_is_kinds_and_their_numbers(text, target):
     assert parse_target(text) == target and str(target) == text.replace(" ", "").replace("=.", "=0.")
 
 
@@ -36,6 +37,9 @@ def test_a_target_is_a_kind_and_a_number(text, target):
         ("ms=nan", "and nan is out of range"),
         ("kb=inf", "and inf is out of range"),
         ("ms=", "and '' is no number"),
+        ("params=0.5,", "target 'params=0.5,' asked, and it is one of"),
+        ("params=0.5,params=0.4", "and params is in it twice. Give it once. It is one of params=SHARE"),
+        ("params=0.5,ms=2", "and ms goes alone; it is one of params=SHARE"),
     ],
     ids=str,
 )
