@@ -29,6 +29,7 @@ from onnxscript import optimizer, rewriter
 from export.activations import resolve_types, spell_activations
 from export.fold_batchnorm import fold_batch_norms
 from export.gelu import spell_gelus
+from export.gemm import merge_biases
 from export.identities import remove_identities
 from export.norms import spell_norms
 from export.onnx_repair import unused
@@ -58,6 +59,7 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         remove_identities(network)
         _fold_constants(network)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        merge_biases(network)
         fold_batch_norms(network)
         pool_globally(network)
         if rewrites:
@@ -75,6 +77,7 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         CommonSubexpressionEliminationPass()(network)
         OutputFixPass()(network)
         NameFixPass()(network)
+        _name_bodies(network)
     RemoveUnusedNodesPass()(network)
     RemoveUnusedFunctionsPass()(network)
     RemoveUnusedOpsetsPass()(network)
@@ -125,6 +128,17 @@ def name_nodes(network: ir.Model) -> None:
             node.name = unused(node.name or node.op_type, taken)
             taken.add(node.name)
         seen.add(node.name)
+
+
+def _name_bodies(network: ir.Model) -> None:
+    """Give what bodies compute names that nothing else has: two branches of an If may use the same ones."""
+    taken: set[str] = set()
+    for graph in network.graphs():
+        outer = graph is network.graph
+        for value in (*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)):
+            if value.name and value.name in taken and not outer and not value.is_initializer():
+                value.name = unused(value.name, taken)
+            taken.add(value.name or "")
 
 
 def _store_once(network: ir.Model) -> None:

@@ -73,7 +73,8 @@ def decide(
     chosen = field.candidates[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
     if not maker.ranges and not maker.scheme.why_not_int8:
-        why += "; static int8 was not tried: there are no calibration data"
+        nothing = "no layer here has a static integer kernel" if unseen else "there are no calibration data"
+        why += f"; static int8 was not tried: {nothing}"
     facts = {
         "chosen": winner.name,
         "why": why,

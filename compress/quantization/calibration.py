@@ -19,6 +19,7 @@ from models.records import Arrays, Form, InputSpec, Model
 
 from .calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
 from .histogram import Histogram
+from .watched import show
 
 Array = np.ndarray[Any, Any]
 
@@ -63,11 +64,11 @@ def histograms(
     counted: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Histogram]:
-    """Run the data through the model once, and note what each named float tensor of its main graph holds.
+    """Run the data through the model once, and note what each named float tensor holds.
 
     Args:
         model: ONNX; a streaming one is stepped through its states.
-        names: of tensors in the main graph; inputs and outputs are allowed.
+        names: of tensors in the main graph and in the bodies that can be looked into; inputs and outputs are allowed.
         batches: re-iterable or not, of any length; named inputs of one batch.
         counted: whether to count values, or to take the ranges alone, which is quicker.
         progress: told of each run: samples done, and in all where that is known.
@@ -158,11 +159,7 @@ def in_steps(forms: Mapping[str, Model | Form], form: str, given: Arrays) -> lis
 def watching(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
     """A session of the graph that also gives the tensors to watch. One thread: sums in one order on any machine."""
     network = graph.clone()
-    values = {value.name: value for node in network.graph for value in node.outputs}
-    given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
-    for name in dict.fromkeys(watched):
-        if name not in given:
-            network.graph.outputs.append(values[name])
+    show(network, watched)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -18,7 +18,7 @@ from compress.quantization.equalize import Name
 from compress.quantization.half import compute_half, store_half
 from compress.quantization.histogram import Range
 from compress.quantization.masks import Fills
-from compress.quantization.onnx_weights import exactly, weights_of
+from compress.quantization.onnx_weights import everywhere, exactly, weights_of
 from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
 from compress.quantization.placement import STATIC, Placement, place
 from compress.quantization.raised import PAIRS_OPSET
@@ -137,7 +137,7 @@ class Maker:
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
             placement, seen = self._placed(form, network, floats[form])
-            computing = (*placement.layers, *(node for node in network.graph if node in placement.products))
+            computing = (*placement.layers, *(node for node in everywhere(network) if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
             write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)

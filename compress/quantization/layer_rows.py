@@ -13,12 +13,12 @@ import onnx_ir as ir
 from compress.base import LayerRow
 from compress.quantization.candidates import Candidate
 from compress.quantization.histogram import Range
-from compress.quantization.onnx_weights import weights_of
+from compress.quantization.onnx_weights import everywhere, weights_of
 from compress.quantization.placement import Placement, place
 from compress.quantization.study import Study
 from compress.quantization.turned import written_out
 from compress.quantization.used_bits import used_bits
-from compress.quantization.watched import watched
+from compress.quantization.watched import open_graphs, watched
 from export.session import onnx_runner, stream
 from models.records import Arrays, Model
 
@@ -34,7 +34,7 @@ def layer_rows(
     unseen: Sequence[Arrays],
     looked: Study | None = None,
 ) -> tuple[LayerRow, ...]:
-    """A row for each layer of the main graph.
+    """A row for each layer of the main form, also in the bodies inside it.
 
     Args:
         prepared: the float model that candidates are made of.
@@ -48,13 +48,13 @@ def layer_rows(
     written_out(network)
     words = {note.layer: (_decision(note.text), note.text) for note in (*made.skipped, *made.changed)}
     placement = place(network)
-    results = {node.name: _result(placement, node) for node in network.graph if weights_of(node)}
+    results = {node.name: _result(placement, node) for node in everywhere(network) if weights_of(node)}
     noise = _noise(prepared, made.model, list(results.values()), unseen)
     finished: Any = made.model.network
-    nodes = {node.name: node for node in finished.graph}
+    nodes = {node.name: node for node in everywhere(finished)}
     rows = []
-    for node in network.graph:
-        if node.name not in results:
+    for node in everywhere(network):
+        if node.name is None or node.name not in results:
             continue
         decision, reason = words.get(node.name, ("float", "as it was"))
         seen = ranges.get(results[node.name])
@@ -132,7 +132,7 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
     """SQNR in decibels of each tensor that both networks still give in float."""
     if not unseen:
         return {}
-    theirs = {value.name for node in made.network.graph for value in node.outputs}  # type: ignore[union-attr]
+    theirs = {value.name for graph in open_graphs(made.onnx) for node in graph for value in node.outputs}
     pairs = {name: f"{name}_dq" if f"{name}_dq" in theirs else name for name in names}
     pairs = {name: other for name, other in pairs.items() if other in theirs}
     signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
@@ -145,4 +145,5 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
             real = float_outputs[name].astype(np.float64)
             signal[name] += float(np.square(real).sum())
             noise[name] += float(np.square(real - outputs[other]).sum())
+    # a branch of an If that is not taken gives nothing, and so no signal
     return {n: 10 * math.log10(signal[n] / noise[n]) for n in pairs if signal[n] > 0 and noise[n] > 0}

@@ -32,7 +32,7 @@ class Editor:
 
     def constant(self, name: str, numbers: Array) -> ir.Value:
         """Register a new initializer."""
-        name = _free(name, self._names)
+        name = free_name(name, self._names)
         value = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(numbers).reshape(numbers.shape), name=name))
         value.shape, value.dtype = ir.Shape(numbers.shape), ir.DataType.from_numpy(numbers.dtype)
         self.graph.register_initializer(value)
@@ -77,8 +77,8 @@ class Editor:
         name: str = "",
     ) -> list[ir.Value]:
         """The same with any number of outputs; the node is named for the first."""
-        made = [ir.val(_free(output, self._names)) for output in outputs]
-        name = _free(name or made[0].name or "", self._nodes)
+        made = [ir.val(free_name(output, self._names)) for output in outputs]
+        name = free_name(name or made[0].name or "", self._nodes)
         node = ir.node(operator, inputs, attributes, domain=domain, outputs=made, name=name)
         if before is None:
             self.graph.append(node)
@@ -88,11 +88,12 @@ class Editor:
 
     def body(self, inputs: Sequence[str]) -> Editor:
         """An editor for a new graph that a node of this one can hold, empty but for its inputs in float."""
-        values = [ir.val(_free(given, self._names), dtype=ir.DataType.FLOAT) for given in inputs]
+        values = [ir.val(free_name(given, self._names), dtype=ir.DataType.FLOAT) for given in inputs]
         return Editor(ir.Graph(values, [], nodes=[], name="body"), self._names, self._nodes)
 
 
-def _free(name: str, taken: set[str | None]) -> str:
+def free_name(name: str, taken: set[str | None]) -> str:
+    """The name, or with the first number behind it that is free; taken from now on."""
     chosen, number = name, 2
     while chosen in taken:
         chosen, number = f"{name}_{number}", number + 1

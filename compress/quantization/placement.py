@@ -18,6 +18,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.heads import MIXED, mixed_heads
 from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.watched import open_graphs
 
 # integer kernels that give a range of their own
 COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})
@@ -47,7 +48,7 @@ class Placement:
         layers: nodes with weights, each with its weight.
         products: of two activations, as in attention.
         carriers: nodes without weights that stay in integers between them.
-        rounded: tensors that are rounded, in the graph's order.
+        rounded: tensors that are rounded, in the order of the graphs; a body may read one from outside.
         replaced: those of them that exist only rounded; float consumers read them back.
         shares: tensor -> the one whose grid it keeps.
         dropped: ReLU and Clip whose work the grid does.
@@ -93,7 +94,7 @@ def place(
     floats: Mapping[str, str] = MappingProxyType({}),
     products: bool = False,
 ) -> Placement:
-    """Decide for the main graph of a network; bodies of If, Loop and Scan stay in float.
+    """Decide for a network's main graph and for the bodies of If and Scan; what lies in a Loop stays in float.
 
     Args:
         network: only looked at.
@@ -103,9 +104,9 @@ def place(
         products: whether products of two activations are computed in integers too.
     """
     placement = Placement()
-    main, heads = set(network.graph), mixed_heads(network.graph)
+    graphs, heads = open_graphs(network), mixed_heads(network.graph)
     for node in everywhere(network):
-        reason = _refusal(node, node in main, skip, floats, products)
+        reason = _refusal(node, node.graph in graphs, skip, floats, products)
         if reason is None and node in heads:
             reason = MIXED
         if reason is None and not weights_of(node):
@@ -114,8 +115,9 @@ def place(
             placement.layers[node] = weights_of(node)[0]
         elif reason:
             placement.refused.append(Note(node.name or "", reason))
-    _carry(network.graph, placement, skip)
-    _round(network.graph, placement, clips)
+    for graph in graphs:
+        _carry(graph, placement, skip)
+        _round(graph, placement, clips)
     return placement
 
 
@@ -130,7 +132,7 @@ def of_activations(node: ir.Node) -> bool:
 
 
 def _refusal(
-    node: ir.Node, in_main: bool, skip: Sequence[str], floats: Mapping[str, str], products: bool
+    node: ir.Node, in_sight: bool, skip: Sequence[str], floats: Mapping[str, str], products: bool
 ) -> str | None:
     """Why a node stays in float: None if it need not, "" if it is no layer."""
     weights = weights_of(node)
@@ -142,8 +144,8 @@ def _refusal(
         return "skipped, as asked"
     if node.op_type not in STATIC:
         return _NO_KERNEL.get(node.op_type, f"no int8 kernel for {node.op_type} in ONNX Runtime")
-    if not in_main:
-        return "it lies in the body of an If, Loop or Scan, where calibration cannot look"
+    if not in_sight:
+        return "it lies in the body of a Loop, where calibration cannot look"
     if node.name in floats:
         return floats[node.name or ""]
     return _unfit(node, weights[0]) if weights else None
@@ -235,12 +237,12 @@ def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
                 placement.replaced.add(value)
                 if node.op_type in MOVING and _result(node) == list(node.outputs):
                     placement.shares[value] = node.inputs[0]  # type: ignore[assignment]
-    for node in (*placement.layers, *placement.products):
-        for value in _result(node):
+    for node in graph:
+        for value in _result(node) if node in placement.layers or node in placement.products else ():
             if value in rounded and not value.is_graph_output() and all(use.node in chosen for use in value.uses()):
                 placement.replaced.add(value)
     for node in graph if clips else ():
         result = _result(node)
         if node in chosen and len(result) == 1 and result[0] in placement.replaced and result[0] is not node.outputs[0]:
             placement.dropped.append(result[0].producer())  # type: ignore[arg-type]
-    placement.rounded = list(rounded)
+    placement.rounded = list(dict.fromkeys([*placement.rounded, *rounded]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ def write_qdq(
         scheme: of the device.
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
     """
-    edit = editors(network)[network.graph]
+    edit = editors(network)
     chosen = placement.chosen
     named = {value: ranges[placement.root(value).name or ""] for value in placement.rounded}
     moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}
     grids = {moved.get(value, value): activation_grid(r.low, r.high, scheme.activations) for value, r in named.items()}
     for node, weight in placement.layers.items():
-        _write_layer(edit, node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
+        _write_layer(edit[_graph(node.outputs[0])], node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
     for value in placement.rounded:
         here = moved.get(value, value)
         _write_rounding(edit, here, grids[here], chosen, everyone=value in placement.replaced)
@@ -118,21 +118,50 @@ def _dequantized(edit: Editor, node: ir.Node, name: str, grid: Grid, names: Arra
     )
 
 
-def _write_rounding(edit: Editor, value: ir.Value, grid: Grid, chosen: set[ir.Node], *, everyone: bool) -> None:
-    """Put the pair behind a tensor, for its integer consumers, or for all that read it and the graph's output too."""
-    uses = [use for use in value.uses() if everyone or use.node in chosen]
-    is_output = everyone and value.is_graph_output()
+def _write_rounding(
+    edit: Mapping[ir.Graph, Editor], value: ir.Value, grid: Grid, chosen: set[ir.Node], *, everyone: bool
+) -> None:
+    """Put the pair behind a tensor, for its integer consumers, or for all that read it and the graph's output too.
+
+    A body whose integer operators read a tensor from outside has a pair of its own: the runtime fuses within a graph.
+    """
+    uses = list(value.uses())
+    inside = [use for use in uses if use.node in chosen and use.node.graph is not value.graph]
+    here = [use for use in uses if use not in inside and (everyone or use.node in chosen)]
+    source = value
+    if here or everyone:
+        back = _write_pair(edit[_graph(value)], value, grid, here)
+        if everyone:
+            source = back
+            _give_out(value, back)
+    for graph in dict.fromkeys(use.node.graph for use in inside):
+        _write_pair(edit[graph], source, grid, [use for use in inside if use.node.graph is graph])  # type: ignore[index]
+
+
+def _graph(value: ir.Value) -> ir.Graph:
+    assert isinstance(value.graph, ir.Graph)
+    return value.graph
+
+
+def _write_pair(edit: Editor, value: ir.Value, grid: Grid, uses: Sequence[Any]) -> ir.Value:
+    """Round a tensor and read it back, for these uses; what they read then."""
     name = value.name or "tensor"
     scale, zero = edit.shared(f"{name}_scale", grid.scale), edit.shared(f"{name}_zero", grid.zero)
     names = edit.node("QuantizeLinear", [value, scale, zero], output=f"{name}_q")
     back = edit.node("DequantizeLinear", [names, scale, zero], output=f"{name}_dq")
     for use in uses:
         use.node.replace_input_with(use.idx, back)
-    if is_output:
-        outputs = edit.graph.outputs
-        value.name = f"{name}_float"
-        back.name, back.shape, back.type = name, value.shape, value.type
-        outputs[outputs.index(value)] = back
+    return back
+
+
+def _give_out(value: ir.Value, back: ir.Value) -> None:
+    """Where a tensor is an output of its graph, what was read back is it from now on, by its name."""
+    if not value.is_graph_output():
+        return
+    outputs, name = _graph(value).outputs, value.name
+    value.name = f"{name}_float"
+    back.name, back.shape, back.type = name, value.shape, value.type
+    outputs[outputs.index(value)] = back
 
 
 def as_operators(network: ir.Model) -> ir.Model:

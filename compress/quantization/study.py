@@ -18,6 +18,7 @@ from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.loss import Loss
+from compress.quantization.onnx_weights import everywhere
 from compress.quantization.placement import Placement, place
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out
@@ -77,7 +78,7 @@ def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Con
     placement = place(
         network, skip=maker.skip, clips=maker.scheme.activations == "u8", floats=floats, products=maker.scheme.products
     )
-    layers = [node.name or "" for node in network.graph if node in placement.chosen - placement.carriers]
+    layers = [node.name or "" for node in everywhere(network) if node in placement.chosen - placement.carriers]
     found = sensitivities(maker, whole.way, layers, unseen, progress=context.progress)
     times = None
     if clock and context.measure is not None:

@@ -1,19 +1,104 @@
-"""A model that gives further tensors of its graph, to look at them."""
+"""A model that gives further tensors of its graph, to look at them, also those of the bodies that can be looked into.
+
+What a branch of an If computes is made an output of the branch, of the If, and of what holds that; the other branch
+gives an empty array in its place. What the body of a Scan computes is stacked over its turns. A Loop may compute arrays
+of another shape each turn, which nothing can stack, so its body stays closed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+import onnx_ir as ir
+
+from compress.quantization.onnx_edit import free_name
 from models.records import Model, OutputSpec
+
+_OPEN = ("If", "Scan")
+
+
+def open_graphs(network: ir.Model) -> dict[ir.Graph, ir.Node | None]:
+    """The main graph and the bodies that can be looked into, each with the node that holds it."""
+    return {network.graph: None, **dict(_open(network.graph))}
+
+
+def _open(graph: ir.Graph) -> Iterator[tuple[ir.Graph, ir.Node]]:
+    for node in graph:
+        if node.op_type in _OPEN and node.domain in ("", "ai.onnx"):
+            for body in _bodies(node):
+                yield body, node
+                yield from _open(body)
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+
+
+def show(network: ir.Model, names: Sequence[str]) -> list[str]:
+    """Make tensors outputs of the graph, in place; the names of those that were none and are now."""
+    holders = open_graphs(network)
+    found = {value.name: value for graph in holders for value in _values(graph) if value.name}
+    given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
+    shown = [name for name in dict.fromkeys(names) if name in found and name not in given]
+    taken: set[str | None] = {*found, *given}
+    for name in shown:
+        value = found[name]
+        node = holders[_graph(value)]
+        if node is not None:  # the output has the name, and what is in the body another one
+            value.name = free_name(f"{name}_inside", taken)
+        while node is not None:
+            value = _given_by(node, value, taken)
+            node = holders[_graph(value)]
+        value.name, value.type = name, value.type or ir.TensorType(ir.DataType.FLOAT)
+        network.graph.outputs.append(value)
+    return shown
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    for node in graph:
+        yield from node.outputs
+
+
+def _graph(value: ir.Value) -> ir.Graph:
+    assert isinstance(value.graph, ir.Graph)
+    return value.graph
+
+
+def _given_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Value:
+    """A tensor of a body as an output of the node that holds it."""
+    inside = _graph(value)
+    value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    for body in _bodies(node):
+        body.outputs.append(_apart(value, taken) if body is inside else _nothing(body, value, taken))
+    node.resize_outputs(len(node.outputs) + 1)
+    output = node.outputs[-1]
+    output.name, output.type = free_name(f"{value.name}_shown", taken), value.type
+    return output
+
+
+def _apart(value: ir.Value, taken: set[str | None]) -> ir.Value:
+    """The tensor, or a copy where it is an input or an output of its body already."""
+    if not value.is_graph_input() and not value.is_graph_output():
+        return value
+    copy = ir.val(free_name(f"{value.name}_copy", taken), dtype=value.dtype)
+    _graph(value).append(ir.node("Identity", [value], outputs=[copy], name=copy.name))
+    return copy
+
+
+def _nothing(body: ir.Graph, value: ir.Value, taken: set[str | None]) -> ir.Value:
+    """An empty array: what the branch that is not taken gives."""
+    kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    empty = ir.tensor(np.zeros(0, kind.numpy()))
+    made = ir.val(free_name(f"{value.name}_nothing", taken), dtype=kind)
+    body.append(ir.node("Constant", [], {"value": empty}, outputs=[made], name=made.name))
+    return made
 
 
 def watched(model: Model, names: Sequence[str]) -> Model:
-    """The model with further tensors of its main graph among its outputs."""
+    """The model with further tensors among its outputs; those of closed bodies are left out."""
     network = model.onnx.clone()
-    values = {value.name: value for node in network.graph for value in node.outputs}
-    given = {value.name for value in network.graph.outputs}
-    extra = [name for name in dict.fromkeys(names) if name in values and name not in given]
-    network.graph.outputs.extend(values[name] for name in extra)
-    specs = tuple(OutputSpec(name=name, dtype="float32", dims=()) for name in extra)
+    specs = tuple(OutputSpec(name=name, dtype="float32", dims=()) for name in show(network, names))
     return replace(model, network=network, outputs=(*model.outputs, *specs), forms={}, sample=None)

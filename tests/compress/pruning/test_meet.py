@@ -52,7 +52,7 @@ def test_what_remains_is_what_was_asked_and_hardly_less(model, kind, share):
 
 @pytest.mark.parametrize("shares", [(0.3, 0.9), (0.9, 0.3), (0.5, 0.4)], ids=str)
 def test_several_shares_are_all_kept_and_one_of_them_hardly_missed(shares):
-    """A convolution before a stride has few parameters and most of the multiply-adds, so the two ask for other widths."""
+    """A convolution before a stride has few parameters and most multiply-adds, so the two ask for other widths."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Conv2d(24, 24, 3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(24 * 9, 40)]
     network = nn.Sequential(*layers, nn.ReLU(), nn.Linear(40, 4))

@@ -1,0 +1,94 @@
+"""Small ONNX networks whose layers lie in the bodies of If, Scan and Loop, as exported voice detectors have them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper
+
+from models.records import InputSpec, Model, OutputSpec
+from tests.compress.onnx_nets import Net
+
+_F = TensorProto.FLOAT
+
+
+def _model(nodes: list[onnx.NodeProto], net: Net, inputs: tuple[InputSpec, ...], dims: tuple[int | str, ...]) -> Model:
+    kinds = {"float32": _F, "int64": TensorProto.INT64}
+    given = [helper.make_tensor_value_info(s.name, kinds[s.dtype], s.dims) for s in inputs]
+    graph = helper.make_graph(nodes, "net", given, [helper.make_tensor_value_info("y", _F, dims)], net.constants)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(proto)
+    return Model(ir.from_proto(proto), inputs, (OutputSpec(name="y", dtype="float32", dims=dims),), name="net")
+
+
+def _branch(net: Net, width: int, tag: str) -> onnx.GraphProto:
+    """Two convolutions over time, an LSTM and a head; all branches use the same names for what they compute."""
+    net.nodes = []
+    y = "x"
+    for layer, cin in (("one", 16), ("two", width)):
+        weight = net.weight(f"{tag}.{layer}.weight", width, cin, 3, gain=1.4)
+        bias = net.const(f"{tag}.{layer}.bias", net.rng.standard_normal(width) * 0.1)
+        y = net.op("Conv", y, weight, bias, name=layer, kernel_shape=[3], pads=[1, 1])
+        y = net.op("Relu", y, name=f"{layer}.act")
+    y = net.op("Transpose", y, name="time_first", perm=[2, 0, 1])
+    parts = [net.weight(f"{tag}.W", 1, 4 * width, width), net.weight(f"{tag}.R", 1, 4 * width, width)]
+    net.nodes.append(helper.make_node("LSTM", [y, *parts], ["", "last"], name="lstm", hidden_size=width))
+    y = net.op("Squeeze", "last", net.const(f"{tag}.axes", [0], np.int64), name="squeeze")
+    y = net.linear(y, width, 4, name=f"{tag}.head")
+    return helper.make_graph(net.nodes, tag, [], [helper.make_tensor_value_info(y, _F, None)])
+
+
+def voice(*, nested: bool = False) -> Model:
+    """One network for each sample rate, inside an If; `nested`: in an If of an If."""
+    net = Net(7)
+    wide, narrow = _branch(net, 32, "wide"), _branch(net, 24, "narrow")
+    if nested:
+        inner = helper.make_node("If", ["fast"], ["chosen"], name="inner", then_branch=wide, else_branch=narrow)
+        wide = helper.make_graph([inner], "outer", [], [helper.make_tensor_value_info("chosen", _F, None)])
+        narrow = _branch(net, 8, "other")
+    net.const("at", 16000, np.int64)
+    nodes = [
+        helper.make_node("Equal", ["rate", "at"], ["fast"], name="compare"),
+        helper.make_node("If", ["fast"], ["y"], name="choose", then_branch=wide, else_branch=narrow),
+    ]
+    specs = (
+        InputSpec(name="x", dtype="float32", dims=("N", 16, "T")),
+        InputSpec(name="rate", dtype="int64", dims=(), high=1),
+    )
+    return _model(nodes, net, specs, ("N", 4))
+
+
+def scanned(hidden: int = 32) -> Model:
+    """A hand-written recurrent cell in the body of a Scan, over time first; reads its own state."""
+    net = Net(8)
+    inside = net.matmul("step", 16, hidden, name="input")
+    again = net.matmul("h", hidden, hidden, name="again")
+    new = net.op("Tanh", net.op("Add", inside, again, name="sum"), name="tanh")
+    net.op("Identity", new, name="told")
+    values = {name: helper.make_tensor_value_info(name, _F, None) for name in ("step", "h", new, "told_out")}
+    body = helper.make_graph(net.nodes, "body", [values["h"], values["step"]], [values[new], values["told_out"]])
+    start = net.const("start", np.zeros((1, hidden)))
+    nodes = [
+        helper.make_node("Scan", [start, "x"], ["last", "all"], name="scan", body=body, num_scan_inputs=1),
+        helper.make_node("Identity", ["all"], ["y"], name="out"),
+    ]
+    spec = InputSpec(name="x", dtype="float32", dims=("T", 1, 16))
+    return _model(nodes, net, (spec,), ("T", 1, hidden))
+
+
+def looped(width: int = 16) -> Model:
+    """A product in the body of a Loop, whose turns nobody can look into."""
+    net = Net(9)
+    y = net.op("Relu", net.matmul("state", width, width, name="again"), name="act")
+    net.op("Identity", "go", name="goes")
+    true = helper.make_tensor_value_info("goes_out", TensorProto.BOOL, None)
+    inputs = [
+        helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("state", _F, None),
+    ]
+    body = helper.make_graph(net.nodes, "body", inputs, [true, helper.make_tensor_value_info(y, _F, None)])
+    turns = net.const("turns", 3, np.int64)
+    nodes = [helper.make_node("Loop", [turns, "", "x"], ["y"], name="loop", body=body)]
+    return _model(nodes, net, (InputSpec(name="x", dtype="float32", dims=("N", width)),), ("N", width))

@@ -1,0 +1,115 @@
+"""Layers inside If and Scan compute in int8 where data passes them; what no data reaches stays float, and says so."""
+
+import json
+
+import numpy as np
+import pytest
+
+from compress.base import Context
+from compress.quantization.calibrated import look
+from compress.quantization.quantize import Quantize
+from compress.quantization.watched import watched
+from export.folded import fold
+from export.observe import observe
+from export.onnx_file import to_bytes
+from export.parity import sqnr_db
+from export.session import onnx_runner, optimized_graph
+from export.stopwatch import Stopwatch
+from models.records import example
+from tests.compress.bodies_nets import looped, scanned, voice
+from tests.compress.onnx_nets import mlp
+
+FAST, SLOW = np.asarray(16000), np.asarray(8000)
+UNSEEN = "calibration has no data that passes it"
+
+
+def data(model, rates=(FAST,), count=40):
+    """Samples of one row; with a rate the voices take turns in them."""
+    made = [example(model.inputs, {"N": 1, "T": 12}, seed=seed) for seed in range(count)]
+    if "rate" in made[0]:
+        made = [{**one, "rate": rates[i % len(rates)]} for i, one in enumerate(made)]
+    return made
+
+
+def nested():
+    return voice(nested=True)
+
+
+@pytest.mark.parametrize("build", [voice, nested, scanned], ids=lambda b: b.__name__)
+def test_what_is_watched_in_a_body_is_what_runs_there(build):
+    model = fold(build())
+    feed = data(model, count=1)[0]
+    main = model.onnx.graph
+    inside = [v.name for node in main.all_nodes() for v in node.outputs if v.name and node.graph is not main]
+    wanted = observe(model.onnx, feed)
+    seen = onnx_runner(watched(model, inside))(feed)
+    assert set(inside) <= set(seen)
+    for name in (n for n in inside if seen[n].size and seen[n].dtype == np.float32):
+        first = seen[name][0] if build is scanned else seen[name]  # of a Scan all turns; to be observed is the first
+        np.testing.assert_allclose(first, wanted[name], rtol=1e-4, atol=1e-5)
+    taken = [name for name in inside if seen[name].size]
+    assert len(taken) == {"voice": 8, "nested": 9, "scanned": len(inside)}[build.__name__]
+
+
+@pytest.mark.parametrize(
+    ("build", "fused"),
+    [(voice, {"QLinearConv": 4, "QGemm": 2}), (nested, {"QLinearConv": 4, "QGemm": 2}), (scanned, {"QGemm": 2})],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_layers_in_a_body_compute_in_integers(build, fused):
+    model = build()
+    outcome = Quantize(mode="static")(model, Context(calibration=data(model, rates=(FAST, SLOW))))
+    kinds = optimized_graph(outcome.model)
+    assert {kind: kinds.get(kind, 0) for kind in fused} == fused
+    for feed in data(model, rates=(FAST, SLOW), count=2):
+        assert sqnr_db(onnx_runner(model)(feed)["y"], onnx_runner(outcome.model)(feed)["y"]) > 25
+
+
+def test_the_branch_that_no_data_takes_stays_float_and_says_so():
+    model = voice()
+    outcome = Quantize(mode="static")(model, Context(calibration=data(model)))
+    rows = {row.layer: row for row in outcome.layers}
+    assert {name for name, row in rows.items() if row.decision == "int8"} == {"one_1", "two_1", "wide.head"}
+    assert {name for name, row in rows.items() if row.reason == UNSEEN} == {"one", "two", "narrow.head"}
+    assert all(rows[name].sqnr_db > 25 for name in ("one_1", "two_1", "wide.head"))
+    slow = {**data(model, count=1)[0], "rate": SLOW}
+    np.testing.assert_array_equal(onnx_runner(model)(slow)["y"], onnx_runner(outcome.model)(slow)["y"])
+
+
+def test_ranges_in_a_body_hold_all_that_data_gave_there():
+    model = fold(scanned())
+    ranges, _ = look(model, data(model)).ranges()
+    (state,) = (v.name for node in model.onnx.graph for v in body_of(node).inputs[:1] if node.op_type == "Scan")
+    states = [onnx_runner(model)(feed)["y"][:-1] for feed in data(model)]
+    low, high = min(0.0, *(s.min() for s in states)), max(s.max() for s in states)
+    assert (ranges[state].low, ranges[state].high) == pytest.approx((low, high))
+
+
+def body_of(node):
+    return next((a.as_graph() for a in node.attributes.values() if a.name == "body"), node.graph)
+
+
+def test_a_body_that_nobody_can_look_into_stays_float():
+    model = looped()
+    outcome = Quantize(mode="static")(model, Context(calibration=data(model)))
+    assert [note.text for note in outcome.skipped if note.layer == "again"] == [
+        "it lies in the body of a Loop, where calibration cannot look"
+    ]
+    auto = Quantize(mode="auto")(model, Context(calibration=data(model)))
+    assert "static int8 was not tried: no layer here has a static integer kernel" in auto.facts["why"]
+    without = Quantize(mode="auto")(mlp(), Context())
+    assert "static int8 was not tried: there are no calibration data" in without.facts["why"]
+
+
+def test_auto_tries_bodies_times_them_and_replays_its_table(tmp_path):
+    model = voice()
+    context = Context(calibration=data(model, rates=(FAST, SLOW)), measure=Stopwatch(seconds=0.02, threads=1))
+    outcome = Quantize(mode="auto")(model, context)
+    tried = {row["name"] for row in outcome.facts["candidates"]}
+    assert any(name.startswith("static per") for name in tried)
+    measured = {row.layer for row in outcome.layers if row.sensitivity is not None}
+    assert {"one", "two", "one_1", "two_1"} <= measured
+    table = tmp_path / "net.decisions.json"
+    table.write_text(json.dumps(outcome.decisions))
+    again = Quantize(mode="auto", decisions=str(table))(model, context)
+    assert to_bytes(again.model) == to_bytes(outcome.model)
