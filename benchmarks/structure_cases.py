@@ -65,7 +65,7 @@ RESULTS = (
     Case(
         name="transformer-char, pruned, int8",
         model="transformer-char",
-        passes=(Prune(target="params=0.9", importance="taylor", recover=1200), INT8),
+        passes=(Prune(target="params=0.8", recover=3000), INT8),
         marks={"faster": 2.0, "bits": 0.01},
     ),
     Case(
