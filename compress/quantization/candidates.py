@@ -97,7 +97,7 @@ class Maker:
     def of(self, way: Way) -> Maker:
         """The maker whose model and ranges a way takes."""
         other = self.equalized() if way.equalize else None
-        maker = self if other is None else replace(other, floats=self.floats)
+        maker = self if other is None else replace(other, floats=self.floats, scheme=self.scheme)
         if self.correction is None:
             maker = replace(maker, correction=None)
         return maker.by(way.calibration) if way.kind == "static" else maker
@@ -115,6 +115,8 @@ class Maker:
         Raises:
             CompressError: pairs for a graph older than opset 13; `raised` makes it newer.
         """
+        if way.unsigned != self.scheme.unsigned:
+            return replace(self, scheme=replace(self.scheme, unsigned=way.unsigned)).make(way)
         if way.kind == "static":
             return self.of(way)._static(way)
         if way.kind == "dynamic":

@@ -120,7 +120,8 @@ def _write_product(edit: Editor, node: ir.Node, weight: Weight, scheme: Scheme, 
         bias = edit.shared(
             f"{bias.name}_dynamic" if numbers.tobytes() != array(bias).tobytes() else bias.name or "bias", numbers
         )
-    grid = weight_grid(matrix, (1,) if per_channel else (), pairs_fit=scheme.pairs_fit, in_order=True)
+    axes = (1,) if per_channel else ()
+    grid = weight_grid(matrix, axes, pairs_fit=scheme.pairs_fit, unsigned=scheme.unsigned, in_order=True)
     name = weight.value.name
     inputs = [
         node.inputs[0],
@@ -134,9 +135,10 @@ def _write_product(edit: Editor, node: ir.Node, weight: Weight, scheme: Scheme, 
 
 def _write_lstm(edit: Editor, node: ir.Node, weights: tuple[Weight, ...], scheme: Scheme, per_channel: bool) -> None:
     stored: list[list[ir.Value]] = []
+    axes, fit = (0, 1) if per_channel else (0,), scheme.pairs_fit
     for weight in weights:
         numbers = array(weight.value)
-        grid = weight_grid(numbers, (0, 1) if per_channel else (0,), pairs_fit=scheme.pairs_fit, in_order=per_channel)
+        grid = weight_grid(numbers, axes, pairs_fit=fit, unsigned=scheme.unsigned, in_order=per_channel)
         shape = grid.scale.shape[:2] if per_channel else grid.scale.shape[:1]
         name = weight.value.name
         stored.append(

@@ -59,7 +59,7 @@ class Field:
             self._tell("making candidates", position, len(ways), way.name)
             self._try(way)
         both = [self.candidates[way.name] for way in ways if way.name in self.candidates]
-        for way in _together(both):
+        for way in (*_together(both), *self._unsigned()):
             self._try(way)
 
     def _ways(self) -> Iterator[Way]:
@@ -88,6 +88,14 @@ class Field:
                 yield Way(kind="dynamic", per_channel=per_channel, store_rest=True)
             if self.maker.has_loops():
                 yield Way(kind="dynamic", loops=True, store_rest=True)
+
+    def _unsigned(self) -> Iterator[Way]:
+        """Of a kind that keeps the score in no way, all ways again in all eight bits, where sums took some of them."""
+        for kind in ("static", "dynamic") if self.maker.scheme.pairs_fit else ():
+            found = [(self.candidates[one.name].way, one.loss.keeps) for one in self.judged]
+            ways = [(way, keeps) for way, keeps in found if way.kind == kind and not way.loops]
+            if not any(keeps for _, keeps in ways):
+                yield from (replace(way, unsigned=True) for way, _ in ways)
 
     def _try(self, way: Way) -> None:
         """Make it and take it, unless it cannot be made or changes nothing."""

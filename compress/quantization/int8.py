@@ -61,6 +61,7 @@ def weight_grid(
     *,
     pairs_fit: bool = False,
     in_order: bool = False,
+    unsigned: bool = False,
     least: Array | float = 0.0,
 ) -> Grid:
     """Symmetric grid for a weight: zero is 0, names in [-127, 127], so s8 times s8 cannot overflow on Arm either.
@@ -72,19 +73,23 @@ def weight_grid(
             puts side by side. Both largest may take 64 (seven bits); a channel with one outlier loses less.
         in_order: the kernel of a matrix product puts a channel's weights 2k and 2k + 1 side by side and no others, so
             that only these need fit: half a bit is won. Not for one scale for the whole tensor.
+        unsigned: the same grid under names from 1 to 255, zero being 128: x86 widens u8 times u8 before it adds, so
+            that pairs fit whatever they are.
         least: no scale is smaller; a number, or one per channel, flat.
     """
     others = tuple(axis for axis in range(weight.ndim) if axis not in channel_axes)
     sizes = tuple(size if axis in channel_axes else 1 for axis, size in enumerate(weight.shape))
     rows = np.moveaxis(weight, channel_axes, range(len(channel_axes))) if channel_axes else weight
     rows = rows.reshape(int(np.prod([weight.shape[axis] for axis in channel_axes])), -1).astype(np.float64)
-    if pairs_fit and others:
+    if pairs_fit and others and not unsigned:
         largest = _largest_neighbours if in_order and channel_axes else _two_largest
         reach = np.maximum(largest(rows), largest(-rows)) / (PAIR - 1)  # rounding adds at most one to a sum
     else:
         reach = np.abs(rows).max(axis=1, initial=0.0) / 127
     reach = np.maximum(reach, least)
     scale = _usable(reach.reshape(sizes) if channel_axes else reach.max(initial=0.0))
+    if unsigned:
+        return Grid(scale, np.full(scale.shape, 128, np.uint8), 1, 255)
     return Grid(scale, np.zeros(scale.shape, np.int8), -127, 127)
 
 

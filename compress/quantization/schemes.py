@@ -15,6 +15,7 @@ class Scheme:
     Args:
         activations: "u8" spends all names on the range that was seen; "s8" is symmetric around zero.
         pairs_fit: weights so small that two products never leave 16 bits (x86 without VNNI would clip them).
+        unsigned: weights unsigned too: all eight bits where pairs must fit, in a kernel that is slower.
         integer_bias: bias in int32 at the scale of the products; TensorRT wants it in float.
         products: whether products of two activations, as attention has them, gain from integers too. ONNX Runtime's do
             not on a processor: there is no packing beforehand, and two tensors more to round (0.91 to 0.95 times the
@@ -26,6 +27,7 @@ class Scheme:
 
     activations: Literal["u8", "s8"] = "u8"
     pairs_fit: bool = False
+    unsigned: bool = False
     integer_bias: bool = True
     products: bool = False
     fuses: bool = True

@@ -76,7 +76,11 @@ def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme
     least = least_scale(bias, grid.scale) if bias is not None and scheme.integer_bias else 0.0
     narrow = scheme.pairs_fit and not is_depthwise(node, numbers)
     grid_w = weight_grid(
-        numbers, (axis,) if per_channel else (), pairs_fit=narrow, least=least if per_channel else np.max(least)
+        numbers,
+        (axis,) if per_channel else (),
+        pairs_fit=narrow,
+        unsigned=scheme.unsigned,
+        least=least if per_channel else np.max(least),
     )
     node.replace_input_with(1, _stored(edit, node, weight.value.name or "weight", grid_w, numbers, axis))
     if bias is not None and bias_value is not None and scheme.integer_bias:
@@ -95,9 +99,8 @@ def is_depthwise(node: ir.Node, weight: Array) -> bool:
 
 
 def _stored(edit: Editor, node: ir.Node, name: str, grid: Grid, numbers: Array, axis: int) -> ir.Value:
-    flat = Grid(
-        grid.scale.reshape(-1 if grid.scale.ndim else ()), grid.zero.reshape(-1 if grid.zero.ndim else ()), -127, 127
-    )
+    shape = -1 if grid.scale.ndim else ()
+    flat = Grid(grid.scale.reshape(shape), grid.zero.reshape(shape), grid.lowest, grid.highest)
     return _dequantized(edit, node, name, flat, grid.quantize(numbers), axis)
 
 
@@ -107,7 +110,7 @@ def _dequantized(edit: Editor, node: ir.Node, name: str, grid: Grid, names: Arra
     ONNX has no zero point for int32; for int8 the runtime fuses nothing without one, so layers of a width share it.
     """
     parts = [edit.shared(f"{name}_q", names), edit.shared(f"{name}_scale", grid.scale)]
-    if names.dtype == np.int8:
+    if names.dtype != np.int32:
         parts.append(edit.shared(f"zero_{grid.zero.size}" if grid.zero.ndim else "zero", grid.zero))
     return edit.node(
         "DequantizeLinear",

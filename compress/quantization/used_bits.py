@@ -17,7 +17,7 @@ _TURNED = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QLinearMatMul")  # 
 
 
 def used_bits(node: ir.Node, weight: Weight) -> float | None:
-    """Bits on average over the channels; None where no matrix or filter of the layer is stored in int8.
+    """Bits on average over the channels; None where no matrix or filter of the layer is stored in 8 bits.
 
     Args:
         node: of the finished graph.
@@ -35,11 +35,12 @@ def used_bits(node: ir.Node, weight: Weight) -> float | None:
 
 
 def _integers(node: ir.Node) -> list[Array]:
-    """The int8 constants that a layer reads, also through a DequantizeLinear."""
+    """The constants in 8 bits that a layer reads, also through a DequantizeLinear; those without a sign less 128."""
     found = []
     for value in node.inputs:
         pair = None if value is None else value.producer()
         source = pair.inputs[0] if pair is not None and pair.op_type == "DequantizeLinear" else value
-        if source is not None and source.const_value is not None and source.const_value.dtype == ir.DataType.INT8:
-            found.append(array(source))
+        kind = None if source is None or source.const_value is None else source.const_value.dtype
+        if source is not None and kind in (ir.DataType.INT8, ir.DataType.UINT8):
+            found.append(array(source).astype(np.int16) - (128 if kind == ir.DataType.UINT8 else 0))
     return found

@@ -21,6 +21,7 @@ class Way:
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
         operators: ONNX Runtime's own integer operators in place of portable pairs.
         dynamic_rest: what has no static kernel computes with the ranges of the moment, where it can.
+        unsigned: weights unsigned too, where signed ones would have to be narrow for their sums to fit.
         loops: GRU and RNN as loops of integer products.
         store_rest: the weights of what stays in float are stored in 8 bits.
         equalize: channels are rescaled first, so that they fill one grid alike.
@@ -29,6 +30,7 @@ class Way:
 
     kind: Kind
     per_channel: bool = True
+    unsigned: bool = False
     operators: bool = False
     dynamic_rest: bool = False
     loops: bool = False
@@ -44,10 +46,12 @@ class Way:
     @property
     def name(self) -> str:
         """As it stands in tables; the method of ranges is added by whoever tries several."""
+        unsigned = " unsigned" if self.unsigned else ""
         loops = " with loops" if self.loops else ""
         if self.kind != "static":
             tensor = "" if self.per_channel or self.kind == "fp16" else " per tensor"
-            return f"{self.kind}{tensor}{loops}"
+            return f"{self.kind}{tensor}{unsigned}{loops}"
         rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
-        kind = f"static per {'channel' if self.per_channel else 'tensor'}{' QOperator' if self.operators else ''}"
+        scales = f"{'channel' if self.per_channel else 'tensor'}{unsigned}"
+        kind = f"static per {scales}{' QOperator' if self.operators else ''}"
         return f"{kind}{', equalized' if self.equalize else ''}{rest}"

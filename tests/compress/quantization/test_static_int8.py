@@ -48,6 +48,13 @@ def static(model, device="any", **settings):
     return Quantize(mode="static", **settings)(model, Context(calibration=data(model), device=device))
 
 
+def maker_of(model, device="any"):
+    """Of a model with ranges from its data."""
+    folded = fold(model)
+    ranges, _ = look(folded, data(folded)).ranges()
+    return Maker(folded, scheme_for(find_device(device)), ranges)
+
+
 def stored(model):
     return {name: value.const_value.numpy() for name, value in model.network.graph.initializers.items()}
 
@@ -246,24 +253,33 @@ for name in sys.argv[2:]:
 @pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="needs qemu-user: apt install qemu-user")
 def test_a_processor_with_avx2_alone_gives_the_same_outputs(tmp_path):
     modes = ("static", "dynamic")
-    cases = {f"{b.__name__}-{mode}": (b(), mode, 4, "any") for b in (depthwise_net, attention) for mode in modes}
+    cases = {
+        f"{b.__name__}-{mode}": (b(), Way(kind=mode), 4, "any") for b in (depthwise_net, attention) for mode in modes
+    }
     # an odd number of products to add, many rows and one: the kernels differ
-    cases |= {f"odd-{rows}-{mode}": (mlp(width=33), mode, rows, "any") for rows in (1, 4) for mode in modes}
-    cases["all-bits"] = mlp(width=33), "dynamic", 4, "x86-vnni"
+    cases |= {f"odd-{rows}-{mode}": (mlp(width=33), Way(kind=mode), rows, "any") for rows in (1, 4) for mode in modes}
+    cases["lstm"] = recurrent("LSTM"), Way(kind="dynamic"), 4, "any"
+    cases |= {f"{name}-unsigned": (case[0], replace(case[1], unsigned=True), *case[2:]) for name, case in cases.items()}
+    cases |= {
+        "lstm-all-bits": (recurrent("LSTM"), Way(kind="dynamic"), 4, "x86-vnni"),
+        "all-bits": (mlp(width=33), Way(kind="dynamic"), 4, "x86-vnni"),
+    }
     arrays = {}
-    for name, (model, mode, rows, device) in cases.items():
-        outcome = Quantize(mode=mode)(model, Context(calibration=data(model), device=device))
-        write(outcome.model, tmp_path / f"{name}.onnx")
+    for name, (model, way, rows, device) in cases.items():
+        made = maker_of(model, device).make(way).model
+        write(made, tmp_path / f"{name}.onnx")
         x = data(model, 1, rows=rows, seed=7)[0]
         arrays |= {f"{name}.{k}": v for k, v in x.items()}
-        arrays[f"{name}.out"] = onnx_runner(outcome.model)(x)[model.outputs[0].name]
+        arrays[f"{name}.out"] = onnx_runner(made)(x)[model.outputs[0].name]
     np.savez(tmp_path / "arrays.npz", **arrays)
     command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", EMULATED, str(tmp_path), *cases]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     found = dict(line.split() for line in done.stdout.splitlines())
     assert list(found) == list(cases)
-    spoilt = {name for name, difference in found.items() if float(difference) > 1e-5}
-    assert spoilt == {"all-bits"}, found  # a file for another processor, whose sums clip here
+    # the gates of an LSTM are computed in other vectors there: some state lies on the other side of a rounding
+    steps = {name: 0.002 if name.startswith("lstm") else 1e-5 for name in cases}
+    spoilt = {name for name, difference in found.items() if float(difference) > steps[name]}
+    assert spoilt == {"all-bits", "lstm-all-bits"}, str(found)  # files for another processor, whose sums clip here
 
 
 def test_a_pooling_that_says_where_stays_in_float():
