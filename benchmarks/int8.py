@@ -139,10 +139,12 @@ def _measured(row: dict[str, Any], name: str, wanted: list[str], how: How, batch
     row["timed"] = f"{seconds:g} s each"
 
 
-def emulate(names: Sequence[str], output: Path, command: str = int8_emulated.HASWELL) -> dict[str, Any]:
+def emulate(
+    names: Sequence[str], output: Path, variants: Sequence[str] = (*VARIANTS,), command: str = int8_emulated.HASWELL
+) -> dict[str, Any]:
     """Run the files as another processor would, and write what they lose there into their cells."""
     document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    wanted = int8_emulated.missing(document, names, KEPT)
+    wanted = [one for one in int8_emulated.missing(document, names, KEPT) if one[1] in variants]
     found = int8_emulated.emulated([(f"{name}/{variant}", file) for name, variant, file in wanted], command)
     for name, variant, _ in wanted:
         document["networks"][name]["cells"][variant]["emulated_db"] = found[f"{name}/{variant}"]
@@ -183,7 +185,7 @@ def main(args: Sequence[str] | None = None) -> None:
     settings = {"nncf": given.nncf_python, "batches": given.batches, "retime": given.retime}
     run(names, given.variants, given.output, **settings, **times)
     if given.emulate:
-        emulate(names, given.output)
+        emulate(names, given.output, given.variants)
     print(given.output.with_suffix(".md").read_text(encoding="utf-8"))
 
 
