@@ -73,6 +73,9 @@ def _given_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Valu
     value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
     for body in _bodies(node):
         body.outputs.append(_apart(value, taken) if body is inside else _nothing(body, value, taken))
+    for each in ("scan_output_axes", "scan_output_directions"):
+        if each in node.attributes:
+            node.attributes[each] = ir.AttrInt64s(each, [*node.attributes[each].as_ints(), 0])
     node.resize_outputs(len(node.outputs) + 1)
     output = node.outputs[-1]
     output.name, output.type = free_name(f"{value.name}_shown", taken), value.type

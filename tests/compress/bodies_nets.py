@@ -59,7 +59,7 @@ def voice(*, nested: bool = False) -> Model:
     return _model(nodes, net, specs, ("N", 4))
 
 
-def scanned(hidden: int = 32) -> Model:
+def scanned(hidden: int = 32, *, backwards: bool = False) -> Model:
     """A hand-written recurrent cell in the body of a Scan, over time first; reads its own state."""
     net = Net(8)
     inside = net.matmul("step", 16, hidden, name="input")
@@ -69,8 +69,9 @@ def scanned(hidden: int = 32) -> Model:
     values = {name: helper.make_tensor_value_info(name, _F, None) for name in ("step", "h", new, "told_out")}
     body = helper.make_graph(net.nodes, "body", [values["h"], values["step"]], [values[new], values["told_out"]])
     start = net.const("start", np.zeros((1, hidden)))
+    ways = {"scan_input_directions": [1], "scan_output_directions": [1]} if backwards else {}
     nodes = [
-        helper.make_node("Scan", [start, "x"], ["last", "all"], name="scan", body=body, num_scan_inputs=1),
+        helper.make_node("Scan", [start, "x"], ["last", "all"], name="scan", body=body, num_scan_inputs=1, **ways),
         helper.make_node("Identity", ["all"], ["y"], name="out"),
     ]
     spec = InputSpec(name="x", dtype="float32", dims=("T", 1, 16))

@@ -35,6 +35,10 @@ def nested():
     return voice(nested=True)
 
 
+def backwards():
+    return scanned(backwards=True)
+
+
 @pytest.mark.parametrize("build", [voice, nested, scanned], ids=lambda b: b.__name__)
 def test_what_is_watched_in_a_body_is_what_runs_there(build):
     model = fold(build())
@@ -53,7 +57,12 @@ def test_what_is_watched_in_a_body_is_what_runs_there(build):
 
 @pytest.mark.parametrize(
     ("build", "fused"),
-    [(voice, {"QLinearConv": 4, "QGemm": 2}), (nested, {"QLinearConv": 4, "QGemm": 2}), (scanned, {"QGemm": 2})],
+    [
+        (voice, {"QLinearConv": 4, "QGemm": 2}),
+        (nested, {"QLinearConv": 4, "QGemm": 2}),
+        (scanned, {"QGemm": 2}),
+        (backwards, {"QGemm": 2}),
+    ],
     ids=lambda v: getattr(v, "__name__", ""),
 )
 def test_layers_in_a_body_compute_in_integers(build, fused):
