@@ -331,5 +331,5 @@ def _keeps(before: Any, after: Any, own: bool) -> bool:
 def _layers(model: Model) -> set[str]:
     if model.is_onnx:
         graphs = [model.network.graph, *(form.network.graph for form in model.forms.values())]  # type: ignore[union-attr]
-        return {node.name or "" for graph in graphs for node in graph}
+        return {node.name or "" for graph in graphs for node in graph.all_nodes()}
     return {name for name, _ in model.network.named_modules()}  # type: ignore[union-attr]
