@@ -18,6 +18,7 @@ from compress.ledger import HEADS, judge, original, rows, walk
 from compress.recipe import Recipe, read_recipe
 from export.files import check_output, whole_folder
 from export.stopwatch import Stopwatch
+from models.batches import first_rows
 from models.errors import UsageError
 from models.records import Model, Task
 
@@ -97,7 +98,7 @@ def measure(call: Call, models: Sequence[str], devices: Sequence[str], *, batch:
     data = None
     if call.data or call.task:
         task = call.find_task(loaded[0])
-        data = {name: array[:batch] for name, array in next(iter(task.test))[0].items()} if task is not None else None
+        data = first_rows(next(iter(task.test))[0], batch) if task is not None else None
     results = [
         benchmark(
             loaded,

@@ -38,7 +38,8 @@ def task_of(
     near; without targets the task is to agree with the model itself.
 
     Args:
-        arrays: one per input, named as the inputs; a single one may have any name.
+        arrays: one per input, named as the inputs; a single one may have any name. A number where the model takes one
+            is the same for all rows.
         target: one row for each row of the arrays, or None.
         model: what it is for; None where the arrays shall only show their shapes.
         source: the file or the name, for messages.
@@ -51,12 +52,13 @@ def task_of(
         DataError: names, shapes, types or numbers of rows do not fit, or a label is out of range.
     """
     arrays = dict(arrays) if model is None else fitted(arrays, model, source, checked=prepare is None)
+    shared = {} if model is None else {s.name: arrays.pop(s.name) for s in model.inputs if _is_number(s, arrays)}
     rows = _rows(arrays, target, source)
     _refuse_nan(arrays, source)
     target = target if target is None else _target(target, model, labels, source)
     order = np.random.default_rng(seed).permutation(rows)
     cuts = np.clip(np.cumsum([rows * share for share in SHARES]).astype(int), [1, 2], [rows - 2, rows - 1])
-    splits = [_batches(arrays, target, order[part], batch_size, prepare) for part in _parts(rows, cuts)]
+    splits = [_batches(arrays, target, order[part], batch_size, prepare, shared) for part in _parts(rows, cuts)]
     names = labels or (model.labels if model is not None else ())
     return _task(source, splits, target, model, names)
 
@@ -111,12 +113,18 @@ def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int]) -> A
     return array.astype(wanted)
 
 
+def _is_number(spec: InputSpec, arrays: Arrays) -> bool:
+    return spec.dims == () and spec.name in arrays and arrays[spec.name].ndim == 0
+
+
 def _overflows(array: Array, wanted: np.dtype[Any]) -> bool:
     info = np.iinfo(wanted)
     return bool(array.size) and (int(array.min()) < info.min or int(array.max()) > info.max)
 
 
 def _cause(array: Array, spec: InputSpec) -> str:
+    if not spec.dims:
+        return " It is one number for all samples: save it as that, np.int64(16000)."
     if array.ndim == len(spec.dims) - 1:
         return " Is the first dimension, one row a sample, missing, or the channel?"
     if array.ndim == len(spec.dims) == 4 and (array.shape[3], *array.shape[1:3]) == spec.dims[1:]:
@@ -183,13 +191,19 @@ def _parts(rows: int, cuts: Array) -> list[slice]:
 
 
 def _batches(
-    arrays: Arrays, target: Array | None, rows: Array, size: int, prepare: Callable[[Array], Array] | None
+    arrays: Arrays,
+    target: Array | None,
+    rows: Array,
+    size: int,
+    prepare: Callable[[Array], Array] | None,
+    shared: Arrays,
 ) -> ArrayBatches:
     return ArrayBatches(
         inputs={name: array[rows] for name, array in arrays.items()},
         target=np.zeros(len(rows), np.int64) if target is None else target[rows],
         batch_size=size,
         prepare=None if prepare is None else dict.fromkeys(arrays, prepare),
+        shared=shared,
     )
 
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import compress
 from compress import checkpoints
 from compress.base import Context, Outcome, Pass
 from compress.fields import build
 from compress.plugins import Plugin, find_plugin, installed, origin
+from models.batches import first_rows
 from models.errors import CompressError, UsageError, did_you_mean
 from models.records import Model
 
@@ -90,9 +93,10 @@ def _carrying(model: Model, context: Context) -> Model:
     names = [spec.name for spec in model.inputs if spec.state_of is None]
     for batch in context.calibration:
         if all(name in batch for name in names):
-            row_bytes = sum(batch[name][:1].nbytes for name in names)
+            given = {name: np.asarray(batch[name]) for name in names}
+            row_bytes = sum(array.nbytes for array in first_rows(given, 1).values())
             rows = max(1, min(_SAMPLE_ROWS, _SAMPLE_BYTES // max(1, row_bytes)))
-            return replace(model, sample={name: batch[name][:rows].copy() for name in names})
+            return replace(model, sample={name: array.copy() for name, array in first_rows(given, rows).items()})
         break
     return model
 

@@ -15,6 +15,11 @@ Array = np.ndarray[Any, Any]
 Augment = Callable[[Array, np.random.Generator], Array]
 
 
+def first_rows(arrays: Arrays, rows: int) -> dict[str, Array]:
+    """So many rows of a batch, and its single numbers as they are."""
+    return {name: array[:rows] if np.ndim(array) else array for name, array in arrays.items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrayBatches:
     """Named arrays of equal length and their targets; re-iterable.
@@ -27,6 +32,7 @@ class ArrayBatches:
             form is too large to keep.
         lengths: (rows,), the true length of each row along axis 1 of every input; rows of one length make one batch
             and are cut to it, so nothing is padded.
+        shared: name -> a number that is the same for all rows, such as a sample rate; every batch has it.
     """
 
     inputs: Mapping[str, Any]
@@ -35,6 +41,7 @@ class ArrayBatches:
     augment: Mapping[str, Augment] | None = None
     prepare: Mapping[str, Callable[[Array], Array]] | None = None
     lengths: Array | None = None
+    shared: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -99,4 +106,4 @@ class ArrayBatches:
             if self.prepare and name in self.prepare:
                 array = self.prepare[name](array)
             arrays[name] = array if rng is not None else np.ascontiguousarray(array)  # runtimes take no views
-        return arrays, self.target[rows]
+        return arrays | dict(self.shared or {}), self.target[rows]

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 from compress.data_argument import calibration_from, is_named, parse_preprocess, task_for, task_from_factory
-from compress.own_arrays import FEWEST_ROWS
+from compress.own_arrays import FEWEST_ROWS, task_of
 from compress.own_tasks import Measured, Regression, Unlabelled
 from export.session import runner_for
 from export.wrap import Model
 from models import DATA, find
 from models.errors import CompressError, DataError, UsageError
-from models.records import Preprocess
+from models.records import InputSpec, OutputSpec, Preprocess
 from models.tasks import Classification, NextToken
 
 CODE = """
@@ -131,6 +131,19 @@ def test_several_inputs_are_told_by_name_and_share_their_letters(two):
     np.savez("d.npz", left=left)
     with pytest.raises(DataError, match=r"has left\[9, 5\].*takes left:float32\[N,T\], right:float32\[N,T\]"):
         task_for("d.npz", two)
+
+
+def test_a_number_that_the_model_takes_is_the_same_for_all_rows():
+    """A sample rate, beside rows of sound."""
+    inputs = (InputSpec(name="x", dtype="float32", dims=("N", 4)), InputSpec(name="rate", dtype="int64", dims=()))
+    outputs = (OutputSpec(name="y", dtype="float32", dims=("N", 3)),)
+    sound, rates = np.zeros((20, 4), np.float32), np.asarray(16000, np.int32)
+    task = task_of(
+        {"x": sound, "rate": rates}, np.arange(20) % 3, Model(torch.nn.Identity(), inputs, outputs), source="d.npz"
+    )
+    batches = [*task.train, *task.validation, *task.train.epoch(0, 1)]
+    assert all(batch["rate"].shape == () and batch["rate"] == 16000 for batch, _ in batches)
+    assert sum(len(batch["x"]) for batch, _ in task.test) == 3
 
 
 def test_labels_that_numpy_made_floats_are_classes_still(model):

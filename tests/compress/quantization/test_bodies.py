@@ -1,17 +1,19 @@
 """Layers inside If and Scan compute in int8 where data passes them; what no data reaches stays float, and says so."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli import status
 from compress.base import Context
 from compress.quantization.calibrated import look
 from compress.quantization.quantize import Quantize
 from compress.quantization.watched import watched
 from export.folded import fold
 from export.observe import observe
-from export.onnx_file import to_bytes
+from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.session import onnx_runner, optimized_graph
 from export.stopwatch import Stopwatch
@@ -108,6 +110,20 @@ def test_a_body_that_nobody_can_look_into_stays_float():
     assert "static int8 was not tried: no layer here has a static integer kernel" in auto.facts["why"]
     without = Quantize(mode="auto")(mlp(), Context())
     assert "static int8 was not tried: there are no calibration data" in without.facts["why"]
+
+
+def test_the_command_takes_one_sample_rate_for_all_rows(tmp_path, capsys):
+    """As the data of exported voice detectors are: rows of sound, and one number beside them."""
+    write(voice(), tmp_path / "voice.onnx")
+    sound = np.random.default_rng(0).standard_normal((80, 16, 12)).astype(np.float32)
+    np.savez(tmp_path / "sound.npz", x=sound, rate=np.asarray(16000))
+    np.savez(tmp_path / "rates.npz", x=sound, rate=np.full(80, 16000))
+    model, made, data = (str(tmp_path / name) for name in ("voice.onnx", "made.onnx", "sound.npz"))
+    assert status(["quantize", model, "--mode", "static", "--data", data, "-o", made]) == 0
+    assert optimized_graph(read(Path(made)))["QLinearConv"] == 2
+    assert status(["benchmark", model, made, "--data", data, "--seconds", "0.01"]) == 0
+    assert status(["quantize", model, "--data", str(tmp_path / "rates.npz")]) == 1
+    assert "It is one number for all samples: save it as that, np.int64(16000)." in capsys.readouterr().err
 
 
 def test_auto_tries_bodies_times_them_and_replays_its_table(tmp_path):
