@@ -139,7 +139,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def tensors(inputs: Sequence[InputSpec], sizes: Mapping[str, int], *, device: torch.device | None = None) -> list[Any]:
     """Random tensors of the right types and shapes, in the order of the inputs; the same each time."""
-    return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in example(inputs, sizes).values()]
+    return [torch.from_numpy(np.asarray(a, order="C")).to(device) for a in example(inputs, sizes).values()]
 
 
 def annotate(

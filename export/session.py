@@ -209,7 +209,7 @@ def torch_runner(model: Model, *, form: str | None = None) -> Runner:
     def run(arrays: Arrays) -> Arrays:
         check_arrays(part.inputs, arrays, model.name)
         device = device_of(network)
-        given = [torch.from_numpy(np.ascontiguousarray(arrays[spec.name])).to(device) for spec in part.inputs]
+        given = [torch.from_numpy(np.asarray(arrays[spec.name], order="C")).to(device) for spec in part.inputs]
         with evaluating(network):
             outputs = network(*given) if part is model else network.run(form, *given)
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)

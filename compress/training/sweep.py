@@ -166,7 +166,7 @@ def _runner(network: nn.Module, entry: Entry) -> Runner:
     def of(call: Callable[..., Any], form: Entry | Form) -> Runner:
         def run(arrays: Arrays) -> Arrays:
             with torch.inference_mode():
-                given = (torch.from_numpy(np.ascontiguousarray(arrays[spec.name])) for spec in form.inputs)
+                given = (torch.from_numpy(np.asarray(arrays[spec.name], order="C")) for spec in form.inputs)
                 found = named(call(*given), [spec.name for spec in form.outputs])
             return {name: value.numpy() for name, value in found.items()}
 

@@ -137,10 +137,17 @@ def test_a_number_that_the_model_takes_is_the_same_for_all_rows():
     """A sample rate, beside rows of sound."""
     inputs = (InputSpec(name="x", dtype="float32", dims=("N", 4)), InputSpec(name="rate", dtype="int64", dims=()))
     outputs = (OutputSpec(name="y", dtype="float32", dims=("N", 3)),)
+
+    class Sounds(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(4, 3)
+
+        def forward(self, x, rate):
+            return self.head(x) * rate
+
     sound, rates = np.zeros((20, 4), np.float32), np.asarray(16000, np.int32)
-    task = task_of(
-        {"x": sound, "rate": rates}, np.arange(20) % 3, Model(torch.nn.Identity(), inputs, outputs), source="d.npz"
-    )
+    task = task_of({"x": sound, "rate": rates}, np.arange(20) % 3, Model(Sounds(), inputs, outputs), source="d.npz")
     batches = [*task.train, *task.validation, *task.train.epoch(0, 1)]
     assert all(batch["rate"].shape == () and batch["rate"] == 16000 for batch, _ in batches)
     assert sum(len(batch["x"]) for batch, _ in task.test) == 3
