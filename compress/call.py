@@ -23,6 +23,7 @@ class Call:
     arch: str | None = None
     arch_arg: tuple[str, ...] = ()
     input: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
     trust_pickle: bool = False
     preprocess: str | None = None
     data: str | None = None
@@ -48,6 +49,7 @@ class Call:
         from compress.data_argument import is_named, parse_preprocess
         from export.foreign import parse_arguments
         from export.load import load
+        from export.states import with_states
 
         if self.arch_arg and self.arch is None:
             raise UsageError("--arch-arg is for the callable that --arch names, and there is no --arch.")
@@ -61,6 +63,8 @@ class Call:
             preprocess=parse_preprocess(self.preprocess) if self.preprocess else None,
             trust_pickle=self.trust_pickle,
         )
+        if self.state:
+            model = with_states(model, self.state)
         return replace(model, data=self.data) if self.data and is_named(self.data) and not model.data else model
 
     def find_task(self, model: Model) -> Task | None:

@@ -59,6 +59,12 @@ SHARED: dict[str, tuple[Callable[[Function], Function], ...]] = {
             help="What a foreign network takes: x:float32[N,3,32,32].",
         ),
         click.option(
+            "--state",
+            metavar="INPUT=OUTPUT",
+            multiple=True,
+            help="What a step takes of the step before: h=h_next; repeatable.",
+        ),
+        click.option(
             "--preprocess", metavar="KEY=VALUE,...", help="From raw data to the inputs: resize=32x32,scale=0.0039."
         ),
         click.option("--trust-pickle", is_flag=True, help="Open a pickled module or .pt2; it can run any code."),

@@ -10,6 +10,7 @@ import numpy as np
 
 from compress.own_tasks import InputBatches, Regression, Unlabelled, decides
 from export.session import runner_for
+from export.states import likely_states
 from models.batches import ArrayBatches
 from models.errors import DataError
 from models.records import Arrays, InputSpec, Model, Runner, Task
@@ -41,7 +42,8 @@ def task_of(
         arrays: one per input, named as the inputs; a single one may have any name. A number where the model takes one
             is the same for all rows.
         target: one row for each row of the arrays, or None.
-        model: what it is for; None where the arrays shall only show their shapes.
+        model: what it is for; None where the arrays shall only show their shapes. One that streams takes the rows as
+            steps of one sequence, in their order.
         source: the file or the name, for messages.
         seed: of the split.
         batch_size: rows a batch.
@@ -56,9 +58,13 @@ def task_of(
     rows = _rows(arrays, target, source)
     _refuse_nan(arrays, source)
     target = target if target is None else _target(target, model, labels, source)
-    order = np.random.default_rng(seed).permutation(rows)
+    streams = model is not None and any(spec.state_of for spec in model.inputs)
+    order = np.arange(rows) if streams else np.random.default_rng(seed).permutation(rows)
     cuts = np.clip(np.cumsum([rows * share for share in SHARES]).astype(int), [1, 2], [rows - 2, rows - 1])
-    splits = [_batches(arrays, target, order[part], batch_size, prepare, shared) for part in _parts(rows, cuts)]
+    splits = [
+        _batches(arrays, target, order[part], 1 if streams else batch_size, prepare, shared, ordered=streams)
+        for part in _parts(rows, cuts)
+    ]
     names = labels or (model.labels if model is not None else ())
     return _task(source, splits, target, model, names)
 
@@ -83,7 +89,9 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
     if missing or extra:
         has = ", ".join(f"{name}{list(a.shape)}" for name, a in arrays.items())
         takes = ", ".join(f"{spec.name}:{spec.dtype}{_dims(spec)}" for spec in wanted.values())
-        raise DataError(f"data {source!r} has {has or 'no array'}, and the model takes {takes}. Name the arrays alike.")
+        hint = " ".join(f"--state {pair}" for pair in likely_states(model, missing)) if not extra else ""
+        do = f"Where a step takes it of the step before, say {hint}" if hint else "Name the arrays alike"
+        raise DataError(f"data {source!r} has {has or 'no array'}, and the model takes {takes}. {do}.")
     if not checked:
         return dict(arrays)
     sizes: dict[str, int] = {}
@@ -197,6 +205,8 @@ def _batches(
     size: int,
     prepare: Callable[[Array], Array] | None,
     shared: Arrays,
+    *,
+    ordered: bool,
 ) -> ArrayBatches:
     return ArrayBatches(
         inputs={name: array[rows] for name, array in arrays.items()},
@@ -204,6 +214,7 @@ def _batches(
         batch_size=size,
         prepare=None if prepare is None else dict.fromkeys(arrays, prepare),
         shared=shared,
+        ordered=ordered,
     )
 
 

@@ -147,6 +147,8 @@ class Unlabelled:
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Agreement with the original, or with another reference. Wilson's interval for decisions, else bootstrap."""
         rows = []
+        for run in (runner, reference or self.reference):
+            getattr(run, "restart", lambda: None)()  # a streaming one begins with the split
         for inputs, _ in getattr(self, split):
             rows.append(self._alike(_first(runner(inputs)), _first((reference or self.reference)(inputs))))
         samples = np.concatenate(rows)

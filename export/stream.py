@@ -63,6 +63,31 @@ def stream(
         yield made
 
 
+class Going:
+    """A runner of a streaming model that keeps its states from call to call, where the arrays do not hold them.
+
+    It begins anew with another number of samples, and after `restart`.
+    """
+
+    def __init__(self, run: Runner, inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec]) -> None:
+        self._run, self._inputs, self._outputs = run, tuple(inputs), tuple(outputs)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the states."""
+        self._state: dict[str, np.ndarray[Any, Any]] = {}
+        self._samples = 0
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """One step."""
+        samples = max((len(array) for array in arrays.values() if np.ndim(array)), default=1)
+        if not self._state or samples != self._samples:
+            self._state, self._samples = initial_state(self._inputs, arrays, self._outputs), samples
+        made = self._run({**self._state, **arrays})
+        self._state = {s.name: np.asarray(made[s.state_of]) for s in self._inputs if s.state_of is not None}
+        return made
+
+
 def initial_state(
     inputs: Iterable[InputSpec], batch: Arrays, outputs: Iterable[OutputSpec] = ()
 ) -> dict[str, np.ndarray[Any, Any]]:

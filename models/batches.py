@@ -32,6 +32,7 @@ class ArrayBatches:
             form is too large to keep.
         lengths: (rows,), the true length of each row along axis 1 of every input; rows of one length make one batch
             and are cut to it, so nothing is padded.
+        ordered: whether rows follow each other in time, so that an epoch keeps their order.
         shared: name -> a number that is the same for all rows, such as a sample rate; every batch has it.
     """
 
@@ -41,6 +42,7 @@ class ArrayBatches:
     augment: Mapping[str, Augment] | None = None
     prepare: Mapping[str, Callable[[Array], Array]] | None = None
     lengths: Array | None = None
+    ordered: bool = False
     shared: Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class ArrayBatches:
     def epoch(self, number: int, seed: int) -> Iterator[tuple[Arrays, Array]]:
         """The batches of one epoch, shuffled and augmented: the same for the same two numbers."""
         rng = np.random.default_rng((seed, number))
-        batches = list(self._cut(rng.permutation(self.rows)))
+        batches = list(self._cut(np.arange(self.rows) if self.ordered else rng.permutation(self.rows)))
         if self.lengths is not None:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         for rows in batches:

@@ -59,6 +59,28 @@ def voice(*, nested: bool = False) -> Model:
     return _model(nodes, net, specs, ("N", 4))
 
 
+def listener(width: int = 24) -> Model:
+    """One step of a voice detector: a convolution, an LSTM whose states come in and go out, and a head."""
+    net = Net(10)
+    y = net.op(
+        "Relu", net.op("Conv", "x", net.weight("conv.weight", width, 16, 3), name="conv", pads=[1, 1]), name="act"
+    )
+    y = net.op("Transpose", y, name="time_first", perm=[2, 0, 1])
+    parts = [net.weight("lstm.W", 1, 4 * width, width), net.weight("lstm.R", 1, 4 * width, width)]
+    node = helper.make_node("LSTM", [y, *parts, "", "", "h", "c"], ["", "hn", "cn"], name="lstm", hidden_size=width)
+    y = net.op("Squeeze", "hn", net.const("axes", [0], np.int64), name="squeeze")
+    net.nodes.insert(-1, node)
+    head = net.linear(y, width, 4, name="head")
+    net.nodes.append(helper.make_node("Identity", [head], ["y"], name="out"))
+    x = InputSpec(name="x", dtype="float32", dims=("N", 16, "T"))
+    states = tuple(InputSpec(name=name, dtype="float32", dims=(1, "N", width)) for name in "hc")
+    made = _model(net.nodes, net, (x, *states), ("N", 4))
+    proto = ir.to_proto(made.onnx)
+    proto.graph.output.extend(helper.make_tensor_value_info(n, _F, [1, "N", width]) for n in ("hn", "cn"))
+    after = tuple(OutputSpec(name=name, dtype="float32", dims=(1, "N", width)) for name in ("hn", "cn"))
+    return Model(ir.from_proto(proto), made.inputs, (*made.outputs, *after), name="listener")
+
+
 def scanned(hidden: int = 32, *, backwards: bool = False) -> Model:
     """A hand-written recurrent cell in the body of a Scan, over time first; reads its own state."""
     net = Net(8)

@@ -16,9 +16,10 @@ from export.observe import observe
 from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.session import onnx_runner, optimized_graph
+from export.states import with_states
 from export.stopwatch import Stopwatch
 from models.records import example
-from tests.compress.bodies_nets import looped, scanned, voice
+from tests.compress.bodies_nets import listener, looped, scanned, voice
 from tests.compress.onnx_nets import mlp
 
 FAST, SLOW = np.asarray(16000), np.asarray(8000)
@@ -124,6 +125,28 @@ def test_the_command_takes_one_sample_rate_for_all_rows(tmp_path, capsys):
     assert status(["benchmark", model, made, "--data", data, "--seconds", "0.01"]) == 0
     assert status(["quantize", model, "--data", str(tmp_path / "rates.npz")]) == 1
     assert "It is one number for all samples: save it as that, np.int64(16000)." in capsys.readouterr().err
+
+
+def test_the_command_steps_a_network_through_the_states_it_is_told(tmp_path, capsys):
+    """Rows are one sequence in their order; without the pairs the message says them."""
+    write(listener(), tmp_path / "net.onnx")
+    sound = np.random.default_rng(0).standard_normal((60, 16, 6)).astype(np.float32)
+    np.savez(tmp_path / "sound.npz", x=sound)
+    model, made, data = (str(tmp_path / name) for name in ("net.onnx", "made.onnx", "sound.npz"))
+    assert status(["quantize", model, "--data", data, "-o", made]) == 1
+    assert "say --state h=hn --state c=cn" in capsys.readouterr().err
+    states = ["--state", "h=hn", "--state", "c=cn"]
+    assert status(["quantize", model, "--mode", "static", "--data", data, "-o", made, *states]) == 0
+    after = read(Path(made))
+    assert [spec.state_of for spec in after.inputs] == [None, "hn", "cn"]
+    assert optimized_graph(after)["QLinearConv"] == 1
+    one, other = (
+        np.concatenate([run({"x": x[None]})["y"] for x in sound])
+        for run in map(onnx_runner, (with_states(listener(), ["h=hn", "c=cn"]), after))
+    )
+    assert sqnr_db(one, other) > 25
+    assert status(["quantize", model, "--data", data, "-o", made, *states]) == 0
+    assert status(["benchmark", model, made, "--data", data, "--seconds", "0.01", *states]) == 0
 
 
 def test_auto_tries_bodies_times_them_and_replays_its_table(tmp_path):

@@ -1,0 +1,84 @@
+"""States of a foreign network: told by pairs, guessed for a hint, and kept from step to step."""
+
+import re
+
+import numpy as np
+import pytest
+
+from export.session import onnx_runner
+from export.states import likely_states, with_states
+from models.errors import DataError, UsageError
+from models.records import InputSpec, Model, OutputSpec
+from tests.compress.bodies_nets import listener
+
+
+def test_states_go_on_from_call_to_call_and_begin_anew_with_another_batch_or_when_told():
+    run = onnx_runner(with_states(listener(), ["h=hn", "c=cn"]))
+    plain = onnx_runner(listener())
+    rng = np.random.default_rng(0)
+    state = {name: np.zeros((1, 2, 24), np.float32) for name in "hc"}
+    steps = [rng.standard_normal((2, 16, 5)).astype(np.float32) for _ in range(4)]
+    for x in steps:
+        wanted = plain({"x": x, **state})
+        np.testing.assert_array_equal(run({"x": x})["y"], wanted["y"])
+        state = {"h": wanted["hn"], "c": wanted["cn"]}
+    first = run({"x": steps[0][:1]})["y"]
+    zero = {name: np.zeros((1, 1, 24), np.float32) for name in "hc"}
+    np.testing.assert_array_equal(first, plain({"x": steps[0][:1], **zero})["y"])
+    run.restart()
+    np.testing.assert_array_equal(run({"x": steps[0][:1]})["y"], first)
+
+
+def test_a_state_that_is_given_is_taken():
+    run = onnx_runner(with_states(listener(), ["h=hn", "c=cn"]))
+    x = np.ones((1, 16, 5), np.float32)
+    state = {name: np.full((1, 1, 24), 0.5, np.float32) for name in "hc"}
+    np.testing.assert_array_equal(run({"x": x, **state})["y"], onnx_runner(listener())({"x": x, **state})["y"])
+
+
+def test_without_pairs_a_state_is_an_input_like_any_other():
+    with pytest.raises(DataError, match="takes an input 'h'"):
+        onnx_runner(listener())({"x": np.ones((1, 16, 5), np.float32)})
+
+
+def net(inputs, outputs):
+    specs = [InputSpec(name=n, dtype=t, dims=d) for n, (t, d) in inputs.items()]
+    return Model(
+        listener().network, tuple(specs), tuple(OutputSpec(name=n, dtype=t, dims=d) for n, (t, d) in outputs.items())
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "pairs"),
+    [
+        ({"state": (2, "N", 128)}, {"output": ("N", 1), "stateN": ("a", "b", 128)}, ["state=stateN"]),
+        ({"h": (1, 8), "c": (1, 8)}, {"cn": (1, 8), "hn": (1, 8)}, ["h=hn", "c=cn"]),
+        (
+            {"past_key": (1, "P", 8)},
+            {"present_value": (1, "Q", 8), "present_key": (1, "Q", 8)},
+            ["past_key=present_key"],
+        ),
+        ({"cache_1": (1, 8), "cache_2": (1, 9)}, {"new_cache_1": (1, 8), "new_cache_2": (1, 9)}, None),
+        ({"x": (1, 8)}, {"logits": (1, 8)}, []),
+        ({"h": (1, 8)}, {"hn": (1, 9)}, []),
+    ],
+    ids=str,
+)
+def test_what_is_likely_a_state_is_told_by_type_shape_and_name(inputs, outputs, pairs):
+    model = net(*({name: ("float32", dims) for name, dims in given.items()} for given in (inputs, outputs)))
+    wanted = ["cache_1=new_cache_1", "cache_2=new_cache_2"] if pairs is None else pairs
+    assert likely_states(model, list(inputs)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        ("h", "--state 'h' is not written as INPUT=OUTPUT, for example h=h_next."),
+        ("hh=hn", "has no input 'hh'; it has 'x', 'h', 'c'. Did you mean 'h'?"),
+        ("h=nn", "has no output 'nn'; it has 'y', 'hn', 'cn'."),
+        ("h=y", "the input is float32[1,N,24] and the output float32[N,4]; a state comes out as it goes in."),
+    ],
+)
+def test_a_pair_that_is_none_is_refused(pair, says):
+    with pytest.raises(UsageError, match=re.escape(says)):
+        with_states(listener(), [pair])
