@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from compress.own_tasks import InputBatches, Regression, Unlabelled, decides
-from export.session import runner_for
 from export.states import likely_states
+from export.stepped import stepped
 from models.batches import ArrayBatches
 from models.errors import DataError
 from models.records import Arrays, InputSpec, Model, Runner, Task
@@ -226,7 +226,7 @@ def _task(
         reference: Runner = dict
         chooses = False
         if model is not None:
-            reference, chooses = runner_for(replace(model, forms={})), decides(model)
+            reference, chooses = stepped(replace(model, forms={})), decides(model)
         return Unlabelled(
             name=source,
             labels=labels,

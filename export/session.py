@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from export.onnx_file import to_bytes
-from export.stream import Going, check_arrays, initial_state, stream
+from export.stream import check_arrays, initial_state, stream
 from models.errors import CompressError, DeviceError
 from models.records import Arrays, InputSpec, Model, Runner
 
@@ -164,11 +164,6 @@ class Formed:
         """Run the form it is of."""
         return self.run(arrays)
 
-    def restart(self) -> None:
-        """Forget the states that were kept from call to call."""
-        if isinstance(self.run, Going):
-            self.run.restart()
-
 
 def onnx_runner(
     model: Model,
@@ -180,14 +175,11 @@ def onnx_runner(
 ) -> Runner:
     """A runner on ONNX Runtime: named arrays in, named arrays out; further forms are opened when they are first run.
 
-    States that the arrays do not hold go on from one call to the next.
-
     Raises:
         DeviceError, CompressError: as `session`; when it is called, DataError for arrays that do not fit the inputs.
     """
     made = session(model, provider=provider, threads=threads, form=form, optimize=optimize)
-    part = in_form(model, form)
-    inputs = part.inputs
+    inputs = in_form(model, form).inputs
     names = [value.name for value in made.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
@@ -197,8 +189,7 @@ def onnx_runner(
     def open_form(name: str) -> Runner:
         return onnx_runner(model, provider=provider, threads=threads, form=name, optimize=optimize)
 
-    step = Going(run, inputs, part.outputs) if any(spec.state_of for spec in inputs) else run
-    return Formed(step, Opened(model.forms if form in (None, "main") else (), open_form), inputs)
+    return Formed(run, Opened(model.forms if form in (None, "main") else (), open_form), inputs)
 
 
 def torch_runner(model: Model, *, form: str | None = None) -> Runner:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from export.session import runner_for
-from export.stream import growing
+from export.stream import growing, initial_state
 from models.errors import CompressError, DataError
-from models.records import Arrays, Form, InputSpec, Model, Runner, example, sizes_of
+from models.records import Arrays, Form, Model, Runner, example, sizes_of
 
 _ROWS = 3  # of the user's batch: enough to see that rows are kept apart
 _LENGTHS = (32, 64, 128, 224, 256, 320, 512, 640)  # of each free dimension, tried where the usual 16 is too short
@@ -35,7 +35,7 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
     fed = [spec for spec in part.inputs if spec.state_of is None]
     runner = runner_for(model, form=form)
     if form is None and given:
-        yield from _rows_of(runner, part.inputs, given[0])
+        yield from _rows_of(runner, part, given[0])
         return
     if form is None and model.sample is not None and set(model.sample) >= {spec.name for spec in fed}:
         yield {s.name: np.asarray(model.sample[s.name]) for s in part.inputs if s.name in model.sample}
@@ -73,20 +73,21 @@ def trial_sizes(model: Model) -> list[dict[str, int]]:
     return tried
 
 
-def _rows_of(runner: Runner, inputs: Sequence[InputSpec], batch: Arrays) -> Iterator[dict[str, Any]]:
-    """The first row of a batch and the first three, where the rows may be fewer; else the batch.
+def _rows_of(runner: Runner, part: Model | Form, batch: Arrays) -> Iterator[dict[str, Any]]:
+    """The first row of a batch and the first three, where the rows may be fewer; else the batch. States begin.
 
     Raises:
         DataError: the model does not run on it.
     """
     whole = {name: np.asarray(array) for name, array in batch.items()}
     runs_alone = False
-    first = {spec.dims[0] if spec.dims else None for spec in inputs if spec.name in whole}
+    first = {spec.dims[0] if spec.dims else None for spec in part.inputs if spec.name in whole}
     if len(first) == 1 and isinstance(next(iter(first)), str):
         whole = {name: array[:_ROWS] for name, array in whole.items()}
-        one = {name: array[:1] for name, array in whole.items()}
+        one = _begun(part, {name: array[:1] for name, array in whole.items()})
         if runs_alone := _refusal(runner, one) is None:
             yield one
+    whole = _begun(part, whole)
     if (why := _refusal(runner, whole)) is not None:
         if runs_alone:
             letter = next(iter(first))
@@ -98,6 +99,10 @@ def _rows_of(runner: Runner, inputs: Sequence[InputSpec], batch: Arrays) -> Iter
         shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in whole.items())
         raise DataError(f"the network does not run on the data ({shapes}): {why}. Give data that it takes.")
     yield whole
+
+
+def _begun(part: Model | Form, arrays: Arrays) -> dict[str, Any]:
+    return {**initial_state(part.inputs, arrays, part.outputs), **arrays}
 
 
 def _first_that_runs(

@@ -12,6 +12,7 @@ import numpy as np
 from compress.quantization.calibration_data import pieces
 from export.parity import sqnr_db
 from export.session import onnx_runner, stream
+from export.stepped import stepped
 from models.intervals import paired_difference
 from models.records import Arrays, Model, OutputSpec, Runner, Score, Task
 
@@ -106,7 +107,7 @@ class ByAgreement:
 
 def any_batch(model: Model) -> Runner:
     """A runner for batches of any size, also where the model fixes its own."""
-    run = onnx_runner(model)
+    run = stepped(model)
     first = {spec.dims[0] for spec in model.inputs if spec.dims}
     if len(first) != 1 or not isinstance(next(iter(first)), int):
         return run

@@ -7,13 +7,14 @@ import pytest
 
 from export.session import onnx_runner
 from export.states import likely_states, with_states
+from export.stepped import stepped
 from models.errors import DataError, UsageError
 from models.records import InputSpec, Model, OutputSpec
 from tests.compress.bodies_nets import listener
 
 
 def test_states_go_on_from_call_to_call_and_begin_anew_with_another_batch_or_when_told():
-    run = onnx_runner(with_states(listener(), ["h=hn", "c=cn"]))
+    run = stepped(with_states(listener(), ["h=hn", "c=cn"]))
     plain = onnx_runner(listener())
     rng = np.random.default_rng(0)
     state = {name: np.zeros((1, 2, 24), np.float32) for name in "hc"}
@@ -30,7 +31,7 @@ def test_states_go_on_from_call_to_call_and_begin_anew_with_another_batch_or_whe
 
 
 def test_a_state_that_is_given_is_taken():
-    run = onnx_runner(with_states(listener(), ["h=hn", "c=cn"]))
+    run = stepped(with_states(listener(), ["h=hn", "c=cn"]))
     x = np.ones((1, 16, 5), np.float32)
     state = {name: np.full((1, 1, 24), 0.5, np.float32) for name in "hc"}
     np.testing.assert_array_equal(run({"x": x, **state})["y"], onnx_runner(listener())({"x": x, **state})["y"])

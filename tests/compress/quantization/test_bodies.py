@@ -17,6 +17,7 @@ from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.session import onnx_runner, optimized_graph
 from export.states import with_states
+from export.stepped import stepped
 from export.stopwatch import Stopwatch
 from models.records import example
 from tests.compress.bodies_nets import listener, looped, scanned, voice
@@ -142,7 +143,7 @@ def test_the_command_steps_a_network_through_the_states_it_is_told(tmp_path, cap
     assert optimized_graph(after)["QLinearConv"] == 1
     one, other = (
         np.concatenate([run({"x": x[None]})["y"] for x in sound])
-        for run in map(onnx_runner, (with_states(listener(), ["h=hn", "c=cn"]), after))
+        for run in map(stepped, (with_states(listener(), ["h=hn", "c=cn"]), after))
     )
     assert sqnr_db(one, other) > 25
     assert status(["quantize", model, "--data", data, "-o", made, *states]) == 0
