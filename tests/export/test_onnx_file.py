@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -107,6 +108,25 @@ def test_the_same_model_gives_the_same_bytes(file, tmp_path):
     write(model, tmp_path / "a.onnx")
     write(model, tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() == to_bytes(model)
+
+
+def test_a_constant_alone_says_its_type_and_shape(file):
+    """Said twice they are a hundredth of a small file; what a body holds is no exception."""
+    model = read(file)
+    body = helper.make_graph(
+        [helper.make_node("Add", ["x", "c"], ["z"], name="add")],
+        "then",
+        [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(np.ones(2, np.float32), "c")],
+    )
+    graph = proto()
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    graph.graph.node.append(helper.make_node("If", ["yes"], ["u"], name="if", then_branch=body, else_branch=body))
+    written = onnx.load_from_string(to_bytes(replace(model, network=ir.from_proto(graph))))
+    inner = [a.g for a in written.graph.node[-1].attribute]
+    for each in (written.graph, *inner):
+        assert len(each.initializer) and not {v.name for v in each.value_info} & {t.name for t in each.initializer}
 
 
 def test_further_forms_lie_beside_and_come_back(file, tmp_path):
