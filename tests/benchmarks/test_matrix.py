@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -6,6 +7,8 @@ from benchmarks import matrix
 from benchmarks.matrix_page import cell, misses, page, slower
 from models import ZOO
 from models.records import Score
+
+here = pytest.mark.skipif("COMPRESS_DATA" not in os.environ, reason="the data are not on this machine")
 
 MEASURED = {
     "unit": "accuracy",
@@ -54,6 +57,7 @@ def test_what_misses_its_mark_is_named():
     assert "Not measured yet: b." in text and "| not measured yet |" in text
 
 
+@here
 def test_a_run_goes_on_where_it_stopped(tmp_path, capsys):
     output = tmp_path / "matrix.json"
     matrix.main(["autoencoder", "--quick", "--columns", "int8", "-o", str(output)])
@@ -79,6 +83,7 @@ def test_a_misspelt_model_is_named(capsys):
     assert "no model named 'autoencodr'" in capsys.readouterr().err
 
 
+@here
 def test_the_committed_page_is_that_of_the_committed_document():
     document = json.loads(matrix.RESULT.read_text(encoding="utf-8"))
     text = matrix.RESULT.with_suffix(".md").read_text(encoding="utf-8")

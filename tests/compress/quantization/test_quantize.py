@@ -95,7 +95,8 @@ def test_auto_keeps_the_score_before_the_speed():
     outcome = Quantize(max_drop=0.0)(model, context)
     rows = {row["name"]: row for row in outcome.facts["candidates"] if row["name"].startswith("static")}
     losses = [row["loss_points"] for name, row in rows.items() if "," not in name]
-    assert len(losses) == 4 and all(loss > 0 for loss in losses)
+    assert len(losses) == 8, "scales of channels and tensors, pairs and operators, and all these unsigned"
+    assert all(loss > 0 for loss in losses)
     others = [row["refused"] for name, row in rows.items() if "," in name]
     assert len(others) == 4 and all("it loses too much: accuracy" in text for text in others)
     assert not outcome.facts["chosen"].startswith("static")
