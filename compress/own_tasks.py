@@ -146,11 +146,11 @@ class Unlabelled:
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Agreement with the original, or with another reference. Wilson's interval for decisions, else bootstrap."""
-        rows = []
-        for run in (runner, reference or self.reference):
+        rows, reference = [], reference or self.reference
+        for run in (runner, reference):
             getattr(run, "restart", lambda: None)()  # a streaming one begins with the split
         for inputs, _ in getattr(self, split):
-            rows.append(self._alike(_first(runner(inputs)), _first((reference or self.reference)(inputs))))
+            rows.append(self._alike(_first(runner(inputs)), _first(reference(inputs))))
         samples = np.concatenate(rows)
         return share(samples, "agreement") if self.decides else resampled(self, samples, "agreement")
 

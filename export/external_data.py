@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -40,17 +41,18 @@ def check_external(proto: onnx.ModelProto, path: Path) -> None:
 def tensors_of(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
     """All constants of a file: initializers and attributes, in bodies and functions too."""
     found: list[onnx.TensorProto] = []
-
-    def visit(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
+    for graph in graphs_of(proto):
         if isinstance(graph, onnx.GraphProto):
             found.extend(graph.initializer)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    found.append(attribute.t)
-                for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                    visit(inner)
-
-    for part in (proto.graph, *proto.functions):
-        visit(part)
+        found.extend(a.t for node in graph.node for a in node.attribute if a.HasField("t"))
     return found
+
+
+def graphs_of(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph of a file, its functions, and all bodies inside them."""
+    left: list[onnx.GraphProto | onnx.FunctionProto] = [*reversed(proto.functions), proto.graph]
+    while left:
+        graph = left.pop()
+        yield graph
+        for attribute in (a for node in graph.node for a in node.attribute):
+            left += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]

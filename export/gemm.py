@@ -9,48 +9,32 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-_DOMAINS = ("", "ai.onnx")
+from export.reading import is_, numbers_of, only_reader, other_input
 
 
 def merge_biases(network: ir.Model) -> int:
     """Put a Gemm in the place of each MatMul of matrices with its bias, in place; how many there were."""
-    merged = 0
-    for node in list(network.graph.all_nodes()):
-        add = _bias_behind(node)
-        if add is not None:
-            _merge(node, add)
-            merged += 1
-    return merged
+    return sum(map(_merge, list(network.graph.all_nodes())))
 
 
-def _bias_behind(node: ir.Node) -> ir.Node | None:
-    """The Add that alone reads a product by a constant matrix, and adds one constant per column."""
-    if node.op_type != "MatMul" or node.domain not in _DOMAINS or node.graph is None:
-        return None
-    weight, product = node.inputs[1], node.outputs[0]
-    if weight is None or weight.const_value is None or _rank(weight) != 2 or _rank(node.inputs[0]) != 2:
-        return None
-    uses = list(product.uses())
-    if len(uses) != 1 or product.is_graph_output():
-        return None
-    add = uses[0].node
-    if add.op_type != "Add" or add.domain not in _DOMAINS or add.graph is not node.graph:
-        return None
-    bias, columns = add.inputs[1 - uses[0].idx], weight.const_value.shape[1]
-    if bias is None or bias.const_value is None or tuple(bias.const_value.shape) not in ((columns,), (1, columns)):
-        return None
-    return add
+def _merge(node: ir.Node) -> bool:
+    """Where an Add alone reads a product by a constant matrix, and adds one constant per column, make them one."""
+    if not is_(node, "MatMul") or _rank(node.inputs[0]) != 2:
+        return False
+    product, graph = node.outputs[0], node.graph
+    add = only_reader(product)
+    bias = other_input(add, product) if add is not None and is_(add, "Add") else None
+    matrix, numbers = numbers_of(node.inputs[1]), numbers_of(bias)
+    if graph is None or add is None or add.graph is not graph or matrix is None or numbers is None:
+        return False
+    if matrix.ndim != 2 or numbers.shape not in ((matrix.shape[1],), (1, matrix.shape[1])):
+        return False
+    gemm = ir.node("Gemm", [*node.inputs, bias], name=node.name)
+    result, made = add.outputs[0], gemm.outputs[0]
+    made.shape, made.type, made.name = result.shape, result.type, result.name
+    ir.convenience.replace_nodes_and_values(graph, add, [add, node], [gemm], [result], [made])
+    return True
 
 
 def _rank(value: ir.Value | None) -> int:
     return -1 if value is None or value.shape is None else len(value.shape)
-
-
-def _merge(node: ir.Node, add: ir.Node) -> None:
-    result, graph = add.outputs[0], node.graph
-    assert graph is not None
-    bias = add.inputs[0] if add.inputs[1] is node.outputs[0] else add.inputs[1]
-    gemm = ir.node("Gemm", [*node.inputs, bias], name=node.name)
-    made = gemm.outputs[0]
-    made.shape, made.type, made.name = result.shape, result.type, result.name
-    ir.convenience.replace_nodes_and_values(graph, add, [add, node], [gemm], [result], [made])

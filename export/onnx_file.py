@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from export.external_data import check_external, tensors_of
+from export.external_data import check_external, graphs_of, tensors_of
 from export.files import whole
 from export.metadata import PREFIX, read_metadata, write_metadata
 from export.onnx_repair import repair
@@ -112,18 +112,11 @@ def _proto(model: Model, forms: dict[str, str]) -> onnx.ModelProto:
 
 def _said_once(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Without the types and shapes of constants, which each constant says itself: a hundredth of a small file."""
-
-    def clean(graph: onnx.GraphProto) -> None:
-        constants = {tensor.name for tensor in graph.initializer}
+    for graph in graphs_of(proto):
+        constants = {tensor.name for tensor in graph.initializer} if isinstance(graph, onnx.GraphProto) else set()
         kept = [value for value in graph.value_info if value.name not in constants]
         del graph.value_info[:]
         graph.value_info.extend(kept)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    clean(attribute.g)
-
-    clean(proto.graph)
     return proto
 
 

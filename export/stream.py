@@ -59,7 +59,7 @@ def stream(
             **{s.name: batch[s.name] for s in inputs if _is_fed(s, batch)},
         }
         made = runner({**batch, **state})
-        state = {s.name: np.asarray(made[s.state_of]) for s in inputs if s.state_of is not None}
+        state = _after(inputs, made)
         yield made
 
 
@@ -84,8 +84,13 @@ class Going:
         if not self._state or samples != self._samples:
             self._state, self._samples = initial_state(self._inputs, arrays, self._outputs), samples
         made = self._run({**self._state, **arrays})
-        self._state = {s.name: np.asarray(made[s.state_of]) for s in self._inputs if s.state_of is not None}
+        self._state = _after(self._inputs, made)
         return made
+
+
+def _after(inputs: Iterable[InputSpec], made: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    """The states of the next step, out of what a step gave."""
+    return {s.name: np.asarray(made[s.state_of]) for s in inputs if s.state_of is not None}
 
 
 def initial_state(

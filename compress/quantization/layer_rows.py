@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compress.base import LayerRow
 from compress.quantization.candidates import Candidate
 from compress.quantization.histogram import Range
-from compress.quantization.onnx_weights import everywhere, weights_of
+from compress.quantization.onnx_weights import bodies_of, everywhere, weights_of
 from compress.quantization.placement import Placement, place
 from compress.quantization.study import Study
 from compress.quantization.turned import written_out
@@ -105,7 +105,7 @@ def _decision(text: str) -> str:
 def _constant_bytes(node: ir.Node) -> int:
     """Bytes of all constants that a layer reads, also through what makes floats of them, and in the body of a loop."""
     total = 0
-    bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+    bodies = bodies_of(node)
     inner = {value: None for body in bodies for each in body for value in each.inputs}
     for value in (*node.inputs, *inner):
         if value is None:

@@ -92,6 +92,12 @@ class Editor:
         return Editor(ir.Graph(values, [], nodes=[], name="body"), self._names, self._nodes)
 
 
+def graph_of(value: ir.Value) -> ir.Graph:
+    """The graph or body that a tensor of a network is in."""
+    assert isinstance(value.graph, ir.Graph)
+    return value.graph
+
+
 def free_name(name: str, taken: set[str | None]) -> str:
     """The name, or with the first number behind it that is free; taken from now on."""
     chosen, number = name, 2

@@ -103,6 +103,11 @@ def exactly(layer: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", layer)
 
 
+def bodies_of(node: ir.Node) -> list[ir.Graph]:
+    """The graphs inside a node: branches of an If, the body of a Loop or Scan."""
+    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+
+
 def everywhere(network: ir.Model) -> Iterator[ir.Node]:
     """Each node of the graph and of all bodies inside it, in order."""
     yield from ir.traversal.RecursiveGraphIterator(network.graph)

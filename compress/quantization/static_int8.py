@@ -16,7 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
-from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_edit import Editor, drop_unused, editors, graph_of
 from compress.quantization.onnx_weights import Weight, array, attribute
 from compress.quantization.placement import Placement
 from compress.quantization.schemes import Scheme
@@ -48,7 +48,7 @@ def write_qdq(
     moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}
     grids = {moved.get(value, value): activation_grid(r.low, r.high, scheme.activations) for value, r in named.items()}
     for node, weight in placement.layers.items():
-        _write_layer(edit[_graph(node.outputs[0])], node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
+        _write_layer(edit[graph_of(node.outputs[0])], node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
     for value in placement.rounded:
         here = moved.get(value, value)
         _write_rounding(edit, here, grids[here], chosen, everyone=value in placement.replaced)
@@ -133,17 +133,12 @@ def _write_rounding(
     here = [use for use in uses if use not in inside and (everyone or use.node in chosen)]
     source = value
     if here or everyone:
-        back = _write_pair(edit[_graph(value)], value, grid, here)
+        back = _write_pair(edit[graph_of(value)], value, grid, here)
         if everyone:
             source = back
             _give_out(value, back)
     for graph in dict.fromkeys(use.node.graph for use in inside):
         _write_pair(edit[graph], source, grid, [use for use in inside if use.node.graph is graph])  # type: ignore[index]
-
-
-def _graph(value: ir.Value) -> ir.Graph:
-    assert isinstance(value.graph, ir.Graph)
-    return value.graph
 
 
 def _write_pair(edit: Editor, value: ir.Value, grid: Grid, uses: Sequence[Any]) -> ir.Value:
@@ -161,7 +156,7 @@ def _give_out(value: ir.Value, back: ir.Value) -> None:
     """Where a tensor is an output of its graph, what was read back is it from now on, by its name."""
     if not value.is_graph_output():
         return
-    outputs, name = _graph(value).outputs, value.name
+    outputs, name = graph_of(value).outputs, value.name
     value.name = f"{name}_float"
     back.name, back.shape, back.type = name, value.shape, value.type
     outputs[outputs.index(value)] = back

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.onnx_edit import free_name
+from compress.quantization.onnx_edit import free_name, graph_of
+from compress.quantization.onnx_weights import bodies_of
 from models.records import Model, OutputSpec
 
 _OPEN = ("If", "Scan")
@@ -27,13 +28,9 @@ def open_graphs(network: ir.Model) -> dict[ir.Graph, ir.Node | None]:
 def _open(graph: ir.Graph) -> Iterator[tuple[ir.Graph, ir.Node]]:
     for node in graph:
         if node.op_type in _OPEN and node.domain in ("", "ai.onnx"):
-            for body in _bodies(node):
+            for body in bodies_of(node):
                 yield body, node
                 yield from _open(body)
-
-
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
 
 
 def show(network: ir.Model, names: Sequence[str]) -> list[str]:
@@ -45,12 +42,12 @@ def show(network: ir.Model, names: Sequence[str]) -> list[str]:
     taken: set[str | None] = {*found, *given}
     for name in shown:
         value = found[name]
-        node = holders[_graph(value)]
+        node = holders[graph_of(value)]
         if node is not None:  # the output has the name, and what is in the body another one
             value.name = free_name(f"{name}_inside", taken)
         while node is not None:
             value = _given_by(node, value, taken)
-            node = holders[_graph(value)]
+            node = holders[graph_of(value)]
         value.name, value.type = name, value.type or ir.TensorType(ir.DataType.FLOAT)
         network.graph.outputs.append(value)
     return shown
@@ -62,16 +59,11 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _graph(value: ir.Value) -> ir.Graph:
-    assert isinstance(value.graph, ir.Graph)
-    return value.graph
-
-
 def _given_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Value:
     """A tensor of a body as an output of the node that holds it."""
-    inside = _graph(value)
+    inside = graph_of(value)
     value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-    for body in _bodies(node):
+    for body in bodies_of(node):
         body.outputs.append(_apart(value, taken) if body is inside else _nothing(body, value, taken))
     for each in ("scan_output_axes", "scan_output_directions"):
         if each in node.attributes:
@@ -87,7 +79,7 @@ def _apart(value: ir.Value, taken: set[str | None]) -> ir.Value:
     if not value.is_graph_input() and not value.is_graph_output():
         return value
     copy = ir.val(free_name(f"{value.name}_copy", taken), dtype=value.dtype)
-    _graph(value).append(ir.node("Identity", [value], outputs=[copy], name=copy.name))
+    graph_of(value).append(ir.node("Identity", [value], outputs=[copy], name=copy.name))
     return copy
 
 
