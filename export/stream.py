@@ -66,7 +66,7 @@ def stream(
 class Going:
     """A runner of a streaming model that keeps its states from call to call, where the arrays do not hold them.
 
-    It begins anew with another number of samples, and after `restart`.
+    It begins anew where the arrays ask for states of another size, and after `restart`.
     """
 
     def __init__(self, run: Runner, inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec]) -> None:
@@ -76,16 +76,20 @@ class Going:
     def restart(self) -> None:
         """Forget the states."""
         self._state: dict[str, np.ndarray[Any, Any]] = {}
-        self._samples = 0
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """One step."""
-        samples = max((len(array) for array in arrays.values() if np.ndim(array)), default=1)
-        if not self._state or samples != self._samples:
-            self._state, self._samples = initial_state(self._inputs, arrays, self._outputs), samples
-        made = self._run({**self._state, **arrays})
+        state = initial_state(self._inputs, arrays, self._outputs)
+        if self._state and all(_goes_on(self._state[name], begun) for name, begun in state.items()):
+            state = self._state
+        made = self._run({**state, **arrays})
         self._state = _after(self._inputs, made)
         return made
+
+
+def _goes_on(kept: np.ndarray[Any, Any], begun: np.ndarray[Any, Any]) -> bool:
+    """Whether a state has the size that one at its beginning would have; a length that grows is 0 there."""
+    return all(want in (0, have) for have, want in zip(kept.shape, begun.shape, strict=True))
 
 
 def _after(inputs: Iterable[InputSpec], made: Arrays) -> dict[str, np.ndarray[Any, Any]]:

@@ -8,6 +8,7 @@ import pytest
 from export.session import onnx_runner
 from export.states import likely_states, with_states
 from export.stepped import stepped
+from export.stream import Going
 from models.errors import DataError, UsageError
 from models.records import InputSpec, Model, OutputSpec
 from tests.compress.bodies_nets import listener
@@ -28,6 +29,34 @@ def test_states_go_on_from_call_to_call_and_begin_anew_with_another_batch_or_whe
     np.testing.assert_array_equal(first, plain({"x": steps[0][:1], **zero})["y"])
     run.restart()
     np.testing.assert_array_equal(run({"x": steps[0][:1]})["y"], first)
+
+
+def test_chunks_of_any_length_go_on_also_where_time_comes_first():
+    """The sum of all that was heard: a closed form, whatever the pieces."""
+    inputs = (
+        InputSpec(name="x", dtype="float32", dims=("T", "N", 3)),
+        InputSpec(name="h", dtype="float32", dims=("N", 3), state_of="hn"),
+    )
+
+    def run(arrays):
+        return {"hn": arrays["h"] + arrays["x"].sum(0)}
+
+    heard = np.random.default_rng(0).standard_normal((9, 2, 3)).astype(np.float32)
+    going = Going(run, inputs, (OutputSpec(name="hn", dtype="float32", dims=("N", 3)),))
+    *_, last = (going({"x": piece})["hn"] for piece in np.split(heard, [1, 5, 7]))
+    np.testing.assert_allclose(last, heard.sum(0), rtol=1e-5)
+    np.testing.assert_array_equal(going({"x": heard[:, :1]})["hn"], heard[:, :1].sum(0))
+
+
+def test_a_cache_that_grows_goes_on():
+    inputs = (
+        InputSpec(name="x", dtype="float32", dims=("N", "T", 2)),
+        InputSpec(name="past", dtype="float32", dims=("N", "P", 2), state_of="present"),
+    )
+    outputs = (OutputSpec(name="present", dtype="float32", dims=("N", "Q", 2)),)
+    going = Going(lambda a: {"present": np.concatenate([a["past"], a["x"]], 1)}, inputs, outputs)
+    x = np.ones((1, 3, 2), np.float32)
+    assert [going({"x": x})["present"].shape[1] for _ in range(3)] == [3, 6, 9]
 
 
 def test_a_state_that_is_given_is_taken():
