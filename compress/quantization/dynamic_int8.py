@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
+from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
@@ -67,6 +68,7 @@ def write_dynamic(
             _write_lstm(constants, node, weights, scheme, per_channel)
         else:
             _write_product(constants, node, weights[0], scheme, per_channel)
+    fuse_biases(network)
     if any(node.domain == CONTRIB for node in everywhere(network)):
         network.graph.opset_imports[CONTRIB] = 1
     drop_unused(network)

@@ -69,6 +69,16 @@ def test_alpha_and_beta_go_into_the_constants():
     np.testing.assert_allclose(onnx_runner(dynamic(model).model)(x)["y"], onnx_runner(model)(x)["y"], atol=0.03)
 
 
+def test_a_bias_behind_the_product_of_a_sequence_is_added_by_the_integer_product():
+    net = Net()
+    net.op("Add", net.matmul("x", 6, 4, name="head"), net.const("head.bias", np.ones(4)), name="add")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", "T", 6)),), {"y": ("N", "T", 4)})
+    made = dynamic(model).model
+    assert [node.op_type for node in made.network.graph] == ["DynamicQuantizeMatMul"]
+    x = {"x": np.random.default_rng(1).uniform(-1, 1, (2, 5, 6)).astype(np.float32)}
+    np.testing.assert_allclose(onnx_runner(made)(x)["y"], onnx_runner(model)(x)["y"], atol=0.03)
+
+
 def test_convolutions_are_refused_with_the_reason():
     notes = {note.layer: note.text for note in dynamic(conv_net()).skipped}
     assert list(notes) == ["stem", "body"]
