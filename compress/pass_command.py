@@ -18,6 +18,7 @@ from compress.options import example, takes, takes_settings
 
 if TYPE_CHECKING:
     from compress.base import Note, Outcome, Pass
+    from compress.on_test import OnTest
     from export.cost import Cost
     from models.records import Model
 
@@ -59,6 +60,7 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
 
 def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool, resume: bool) -> None:
     from compress import checkpoints
+    from compress.on_test import score_on_test
     from compress.recipe import run
     from export.files import check_output
     from export.save import check_suffix, save
@@ -77,7 +79,8 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     call.console.close()
     written = [*save(outcome.model, target, not_the_same_as=[given]), *_write_decisions(outcome, target, given)]
     checkpoints.remove(checkpoint, [step])
-    _say(step, call, given, model, outcome, written)
+    told = score_on_test(context.task, model, outcome.model) if context.task and outcome.changed else None
+    _say(step, call, given, model, outcome, written, told)
 
 
 def _write_decisions(outcome: Outcome, target: Path, given: str) -> list[Path]:
@@ -107,7 +110,15 @@ def _say_plan(step: Pass, call: Call, model: Model, target: Path, *, has_data: b
     call.console.document(step=step, inputs=model.inputs, has_data=has_data, output=target)
 
 
-def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, written: Sequence[Path]) -> None:
+def _say(
+    step: Pass,
+    call: Call,
+    given: str,
+    before: Model,
+    outcome: Outcome,
+    written: Sequence[Path],
+    told: OnTest | None,
+) -> None:
     from compress.recipe import fields_of
     from export.cost import cost
 
@@ -126,6 +137,8 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, wr
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
     if outcome.changed and getattr(step, "recover", None) == 0 and not getattr(step, "minutes", 0):
         console.warn(f"{step.name} changed the network and did not train it after (--recover 0): it will score lower.")
+    if told is not None:
+        console.say(f"score: {told.text}")
     console.wrote(written)
     console.say(f"next: compress {_next(call, given, written[0])}")
     console.document(
@@ -139,6 +152,7 @@ def _say(step: Pass, call: Call, given: str, before: Model, outcome: Outcome, wr
         skipped=outcome.skipped,
         layers=outcome.layers,
         facts=outcome.facts,
+        score=told,
     )
 
 

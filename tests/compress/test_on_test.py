@@ -1,0 +1,56 @@
+"""The score that a command tells is of the split by which nothing was chosen, and is paired by its rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from compress.on_test import score_on_test
+from export.to_onnx import to_onnx
+from export.wrap import Model
+from tests.compress.small_tasks import digits
+
+
+class Counting:
+    """The digits, counting which split is scored."""
+
+    def __init__(self):
+        self.task, self.scored = digits(), []
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def score(self, runner, split="test", reference=None):
+        self.scored.append(split)
+        return self.task.score(runner, split, reference)
+
+
+def constant(digit):
+    """Answers one digit, whatever it sees."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with torch.no_grad():
+        net[1].weight.zero_()
+        net[1].bias.copy_(torch.eye(10)[digit])
+    return replace(
+        Model(net, inputs=["x:float32[N,1,8,8]"], name="net"), sample={"x": np.zeros((64, 1, 8, 8), np.float32)}
+    )
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+def test_the_scores_are_the_shares_of_the_digits_on_test_and_their_difference(crossed):
+    task = Counting()
+    target = np.concatenate([target for _, target in task.task.test])
+    three, five = ((target == digit).mean() for digit in (3, 5))
+    told = score_on_test(task, constant(3), to_onnx(constant(5)) if crossed else constant(5))
+    assert set(task.scored) == {"test"}
+    assert (told.before.value, told.after.value) == pytest.approx((three, five))
+    assert told.drop == pytest.approx(three - five)
+    assert told.drop_low < told.drop < told.drop_high
+    assert f"{five:.4g} on test, {three:.4g} before ({five - three:+.3g}, " in told.text
+    assert told.text.endswith(f"; {len(target)} samples)")
+
+
+def test_the_same_network_loses_nothing_and_no_zero_has_a_sign():
+    told = score_on_test(digits(), constant(3), constant(3))
+    assert "(+0, +0 to +0; " in told.text
