@@ -137,6 +137,9 @@ def test_json_of_a_pass_holds_what_a_table_leaves_out(capsys: pytest.CaptureFixt
     assert document["size_bytes"] == Path("dscnn-fsdd.int8.onnx").stat().st_size
     assert document["after"]["bytes"] < document["before"]["bytes"]
     assert document["changed"] and {"layer", "text"} == set(document["changed"][0])
+    score = document["score"]
+    assert score["drop"] == pytest.approx(score["before"]["value"] - score["after"]["value"])
+    assert score["before"]["n"] == score["after"]["n"] > 0
 
 
 def test_a_run_leaves_a_ledger_whose_first_line_is_the_original(capsys: pytest.CaptureFixture[str]) -> None:
