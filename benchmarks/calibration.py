@@ -27,7 +27,7 @@ from compress.data_argument import calibration_from
 from compress.quantization.calibrated import look
 from compress.quantization.calibration_data import gather
 from compress.quantization.candidates import Maker
-from compress.quantization.loss import ByAgreement, any_batch
+from compress.quantization.loss import ByAgreement
 from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS
 from compress.quantization.schemes import scheme_for
@@ -35,6 +35,7 @@ from compress.quantization.ways import Way
 from export.device import find_device
 from export.folded import fold
 from export.machine import machine, versions
+from export.stepped import any_batch
 from export.to_onnx import to_onnx
 from models import find
 from models.errors import CompressError

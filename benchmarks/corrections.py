@@ -35,7 +35,7 @@ from compress.quantization.calibration_data import gather
 from compress.quantization.candidates import Maker
 from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.junctions import Junction
-from compress.quantization.loss import ByAgreement, any_batch
+from compress.quantization.loss import ByAgreement
 from compress.quantization.raised import raised
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way
@@ -43,6 +43,7 @@ from export.device import find_device
 from export.folded import fold
 from export.parity import sqnr_db
 from export.session import onnx_runner, stream
+from export.stepped import any_batch
 from export.to_onnx import to_onnx
 from models import ZOO, find
 from models.records import Arrays, Model, Task

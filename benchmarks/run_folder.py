@@ -18,7 +18,7 @@ from compress.console import plain
 from compress.ledger import Ledger, Step
 from export.files import whole_folder
 from export.save import save
-from export.session import onnx_runner
+from export.stepped import any_batch
 from models.records import Task
 
 
@@ -82,7 +82,7 @@ def _flips(task: Task | None, chain: Sequence[Step]) -> Flips | None:
     if task is None or len(chain) < 2:
         return None
     first, last = chain[0].shipped, chain[-1].shipped
-    return find_flips(task, first, onnx_runner(first), onnx_runner(last))
+    return find_flips(task, first, any_batch(first), any_batch(last))
 
 
 def _write_documents(

@@ -19,7 +19,7 @@ from export.machine import machine, versions
 from export.onnx_file import to_bytes
 from export.save import shipped
 from export.session import session
-from export.stepped import stepped
+from export.stepped import any_batch
 from export.stopwatch import Stopwatch, Timings
 from models.intervals import paired_difference
 from models.records import Arrays, Model, Score, Task, example, sizes_of
@@ -131,7 +131,7 @@ def judge(walked: Sequence[Step], task: Task | None, *, stopwatch: Stopwatch | N
         task: scores them; None leaves the scores out.
         stopwatch: times them, at batch 1 and the typical sizes; None leaves the times out.
     """
-    scores = [task.score(stepped(step.shipped), "test") for step in walked] if task is not None else []
+    scores = [task.score(any_batch(step.shipped), "test") for step in walked] if task is not None else []
     timings = _times(walked, stopwatch) if stopwatch is not None else None
     lines = [_line(number, step) for number, step in enumerate(walked)]
     if task is not None:

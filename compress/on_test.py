@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compress.ledger import lost
-from compress.quantization.loss import any_batch
+from export.stepped import any_batch
 from models.records import Model, Score, Task
 
 

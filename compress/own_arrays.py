@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from compress.own_tasks import InputBatches, Regression, Unlabelled, decides
+from compress.agreement import answers
+from compress.choices import decides
+from compress.own_tasks import InputBatches, Regression, Unlabelled
 from export.states import likely_states
-from export.stepped import stepped
+from export.stepped import any_batch
 from models.batches import ArrayBatches
 from models.errors import DataError
-from models.records import Arrays, InputSpec, Model, Runner, Task
+from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, Task
 from models.tasks import Classification, NextToken
 
 Array = np.ndarray[Any, Any]
@@ -172,7 +174,7 @@ def _target(target: Array, model: Model | None, labels: tuple[str, ...], source:
         raise DataError(f"data {source!r}: the labels y are {target.dtype}; wanted whole numbers, or floats.")
     if target.dtype.kind == "f":
         _refuse_nan({"y": target}, source)
-        classes = model is not None and target.ndim == 1 and decides(model)
+        classes = model is not None and target.ndim == 1 and decides(model.outputs[0], model)
         if not (classes and np.array_equal(target, np.round(target))):
             return target
     target = target.reshape(len(target)) if target.ndim == 2 and target.shape[1] == 1 else target
@@ -224,9 +226,9 @@ def _task(
     train, validation, test = splits
     if target is None:
         reference: Runner = dict
-        chooses = False
+        told: tuple[OutputSpec, ...] = ()
         if model is not None:
-            reference, chooses = stepped(replace(model, forms={})), decides(model)
+            reference, told = any_batch(replace(model, forms={})), answers(model)
         return Unlabelled(
             name=source,
             labels=labels,
@@ -234,7 +236,8 @@ def _task(
             validation=InputBatches(validation),
             test=InputBatches(test),
             reference=reference,
-            decides=chooses,
+            answers=tuple(spec.name for spec in told),
+            choices=tuple(spec.name for spec in told if model is not None and decides(spec, model)),
         )
     if target.dtype.kind == "f":
         return Regression(name=source, train=train, validation=validation, test=test)

@@ -65,13 +65,27 @@ def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[O
     for position, (step, checkpoint) in enumerate(zip(passes, kept, strict=True)):
         own = replace(context, checkpoint=checkpoint)
         try:
-            outcome = step(crossed(model, step), own)
+            outcome = _applied(step, crossed(model, step), own)
         except Exception as error:
             error = _blamed(error, step)
             error.add_note(f"in pass {step!r}, after {[p.name for p in passes[:position]] or 'no other pass'}")
             raise error
         model = _carrying(remembered(outcome.model, step), context)
         yield replace(outcome, model=model)
+
+
+def _applied(step: Pass, model: Model, context: Context) -> Outcome:
+    """The pass on the model, with as many rows at once as it likes where it works on torch; its dimensions stay."""
+    if step.takes != "torch":
+        return step(model, context)
+    from export.free_batch import fixed_as, free_batch
+
+    freed = free_batch(model)
+    if freed is model:
+        return step(model, context)
+    teacher = None if context.teacher is None else free_batch(context.teacher)
+    outcome = step(freed, replace(context, teacher=teacher))
+    return replace(outcome, model=fixed_as(outcome.model, model))
 
 
 def _blamed(error: Exception, step: Pass) -> Exception:

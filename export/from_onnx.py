@@ -17,18 +17,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import (
-    IdentityEliminationPass,
-    InlinePass,
-    LiftConstantsToInitializersPass,
-    RemoveInitializersFromInputsPass,
-    RemoveUnusedNodesPass,
-    ShapeInferencePass,
-)
-from onnxscript import optimizer
+from onnx_ir.passes.common import ShapeInferencePass
 from torch import nn
 
+from export.cleaned import cleaned
+from export.free_batch import free_batch
 from export.lift import lift
+from export.lifted import Lifted
 from export.observe import observe
 from export.onnx_arrangement import ARRANGEMENT
 from export.onnx_builder import Builder, clean, constant, owner_of
@@ -38,7 +33,7 @@ from export.onnx_layers import LAYERS, bias_behind
 from export.onnx_products import PRODUCTS
 from export.onnx_spatial import SPATIAL
 from export.onnx_values import Call, Constant, on_host, tensor
-from export.prepare import name_nodes, opset_of, should_fold
+from export.prepare import opset_of
 from models.errors import CompressError, LiftError
 from models.records import InputSpec, Model, example, sizes_of
 
@@ -67,10 +62,20 @@ def lift_onnx(model: Model) -> Model:
             f"lift: '{model.name}' holds several forms ({', '.join(['main', *model.forms])}), each with weights of its "
             "own in ONNX, and they cannot be made one again. Use the .pt it was exported from."
         )
+    freed = free_batch(model)
+    try:
+        return replace(model, network=_lifted(freed))
+    except LiftError:
+        if freed is model:
+            raise
+        return replace(model, network=_lifted(model))
+
+
+def _lifted(model: Model) -> Lifted:
     sizes = sizes_of(model)
-    module = Interpreter(model.network, model.inputs, sizes)  # type: ignore[arg-type]
-    lifted = lift(module, model.inputs, sizes=_tried(model.inputs, sizes), outputs=[o.name for o in model.outputs])
-    return replace(model, network=lifted.network)
+    module = Interpreter(model.onnx, model.inputs, sizes)
+    found = lift(module, model.inputs, sizes=_tried(model.inputs, sizes), outputs=[o.name for o in model.outputs])
+    return found.network
 
 
 class Interpreter(nn.Module):
@@ -84,7 +89,7 @@ class Interpreter(nn.Module):
 
     def __init__(self, network: ir.Model, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> None:
         super().__init__()
-        graph_model = _cleaned(network)
+        graph_model = cleaned(network)
         _refuse_what_has_no_torch_form(graph_model)
         self.graph = graph_model.graph
         self.opset = opset_of(graph_model)
@@ -219,21 +224,6 @@ def _bias_node(node: ir.Node) -> set[ir.Node]:
     array = constant(stored)
     assert array is not None
     return {node.outputs[0].consumers()[0]} if bias_behind(node, array.shape[place]) is not None else set()
-
-
-def _cleaned(network: ir.Model) -> ir.Model:
-    """A copy with constants folded and functions inlined, and its batch norms still in it."""
-    made = network.clone()
-    InlinePass()(made)
-    RemoveInitializersFromInputsPass()(made)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(made)
-    name_nodes(made)
-    optimizer.fold_constants_ir(made, input_size_limit=1 << 62, output_size_limit=1 << 62, should_fold=should_fold)
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(made)
-    IdentityEliminationPass()(made)
-    RemoveUnusedNodesPass()(made)
-    name_nodes(made)
-    return made
 
 
 def _refuse_what_has_no_torch_form(network: ir.Model) -> None:

@@ -31,7 +31,15 @@ def layer_of(node: ir.Node | str, op_type: str = "") -> str:
 
 
 def keep_weight_names(network: ir.Model) -> None:
-    """What a weight becomes by being turned or reshaped keeps its name; the original steps aside, to be folded away."""
+    """What a weight becomes by being turned or reshaped keeps its name; the original steps aside, to be folded away.
+
+    So does what is computed under the name of a weight: the exporter calls a value by its operation, `expand`, and a
+    parameter may be called so too.
+    """
+    for node in network.graph.all_nodes():
+        for value in node.outputs:
+            if value.name in network.graph.initializers:
+                value.name = f"{value.name}.computed"
     for node in network.graph.all_nodes():
         source = node.inputs[0] if node.inputs else None
         if node.op_type in _RESHAPING and source is not None and source.is_initializer() and len(source.uses()) == 1:

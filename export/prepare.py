@@ -168,9 +168,11 @@ def should_fold(node: ir.Node) -> bool | None:
 
 def _outputs_small(node: ir.Node) -> bool | None:
     shapes = [value.shape for value in node.outputs]
-    target = node.inputs[1].const_value if node.op_type == "Expand" and node.inputs[1] is not None else None
-    if target is not None:
-        return None if target.numpy().prod() <= _FEW else False
+    place = {"Expand": 1, "ConstantOfShape": 0}.get(node.op_type)  # of the shape that is asked for
+    asked = None if place is None else node.inputs[place]
+    target = None if asked is None else asked.const_value
+    if target is not None:  # ConstantOfShape is not folded where nobody says so
+        return (True if place == 0 else None) if target.numpy().prod() <= _FEW else False
     if any(shape is None or not all(isinstance(d, int) for d in shape) for shape in shapes):
         return False
     return None if all(math.prod(shape.numpy()) <= _FEW for shape in shapes if shape is not None) else False

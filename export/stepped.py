@@ -1,10 +1,15 @@
-"""A runner for scores: whoever hands it the steps of a sequence need not carry its states."""
+"""Runners for scores: whoever hands them the batches of a split need neither carry states nor cut batches to fit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 from export.session import runner_for
 from export.stream import Going
-from models.records import Model, Runner
+from models.records import Arrays, Model, Runner
 
 
 def stepped(model: Model) -> Runner:
@@ -15,3 +20,32 @@ def stepped(model: Model) -> Runner:
     run = runner_for(model)
     streams = not model.forms and any(spec.state_of for spec in model.inputs)
     return Going(run, model.inputs, model.outputs) if streams else run
+
+
+def any_batch(model: Model) -> Runner:
+    """A runner for batches of any size, also where the model fixes its own: then the rows come in as many parts."""
+    run, rows = stepped(model), fixed_rows(model)
+    if rows is None or isinstance(run, Going):  # the rows of a stream are its steps
+        return run
+
+    def in_parts(arrays: Arrays) -> Arrays:
+        data = {spec.name: np.asarray(arrays[spec.name]) for spec in model.inputs if spec.name in arrays}
+        lengths = {len(array) if array.ndim else 0 for array in data.values()}
+        total = lengths.pop() if len(lengths) == 1 else 0
+        if total <= rows or total % rows:
+            return run(arrays)  # it says what does not fit
+        made = [run(_cut(data, slice(start, start + rows))) for start in range(0, total, rows)]
+        return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
+
+    return in_parts
+
+
+def fixed_rows(model: Model) -> int | None:
+    """How many rows all inputs fix; None where one leaves them free."""
+    firsts = {spec.dims[0] if spec.dims else None for spec in model.inputs}
+    first = firsts.pop() if len(firsts) == 1 else None
+    return first if isinstance(first, int) else None
+
+
+def _cut(arrays: Mapping[str, np.ndarray[Any, Any]], part: slice) -> Arrays:
+    return {name: array[part] for name, array in arrays.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.session import runner_for
+from export.stepped import fixed_rows
 from export.stream import growing, initial_state
 from models.errors import CompressError, DataError
 from models.records import Arrays, Form, Model, Runner, example, sizes_of
@@ -35,10 +36,10 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
     fed = [spec for spec in part.inputs if spec.state_of is None]
     runner = runner_for(model, form=form)
     if form is None and given:
-        yield from _rows_of(runner, part, given[0])
+        yield from _rows_of(runner, part, _fitting(model, given[0]))
         return
     if form is None and model.sample is not None and set(model.sample) >= {spec.name for spec in fed}:
-        yield {s.name: np.asarray(model.sample[s.name]) for s in part.inputs if s.name in model.sample}
+        yield _fitting(model, {s.name: np.asarray(model.sample[s.name]) for s in part.inputs if s.name in model.sample})
         return
     empty = dict.fromkeys(growing(part.inputs, part.outputs), 0)
     sizes, *others = trial_sizes(model)
@@ -51,6 +52,12 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
         batch = example(part.inputs, sizes, seed=i)
         if _refusal(runner, batch) is None:
             yield batch
+
+
+def _fitting(model: Model, batch: Arrays) -> dict[str, Any]:
+    """The first rows of a batch, as many as the model takes that fixes their number; else all."""
+    rows, arrays = fixed_rows(model), {name: np.asarray(array) for name, array in batch.items()}
+    return arrays if rows is None else {name: array[:rows] for name, array in arrays.items()}
 
 
 def trial_sizes(model: Model) -> list[dict[str, int]]:

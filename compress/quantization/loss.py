@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from compress.quantization.calibration_data import pieces
-from export.parity import sqnr_db
-from export.session import onnx_runner, stream
-from export.stepped import stepped
+from compress.agreement import Compared, compare, rows_of
+from compress.choices import decides
+from export.session import runner_for, stream
+from export.stepped import any_batch
 from models.intervals import paired_difference
-from models.records import Arrays, Model, OutputSpec, Runner, Score, Task
+from models.records import Arrays, Model, Score, Task
+
+_ONE = 1 + 1e-9  # a single flip may be of two that were as good as equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,82 +65,47 @@ class ByAgreement:
 
     Noise power may be as many percent of the signal's as points may be lost: one point is 20 dB. The signal is what
     varies from row to row: a network that answers nearly the same to everything could hide any fault in its mean.
+    Of decisions, whole numbers and truth values as many percent may differ as points may be lost, or one of them.
     """
 
     def __init__(self, model: Model, held_out: Sequence[Arrays], max_drop: float) -> None:
         self.model, self.held_out, self.max_drop = model, held_out, max_drop
+        self.choices = [spec.name for spec in model.outputs if decides(spec, model)]
         self.float = self._outputs(model)
 
     def __call__(self, candidate: Model) -> Loss:
         """Compare its outputs with float's."""
-        outputs = self._outputs(candidate)
-        noise = min(
-            (varying_sqnr_db(self.float[s.name], outputs[s.name]) for s in self.model.outputs if self._counts(s)),
-            default=math.inf,
-        )
-        flips = [flip_rate(self.float[s.name], outputs[s.name]) for s in self.model.outputs if decides(s, self.model)]
-        rate = max(flips, default=0.0)
-        lost = max(
-            100 * 10 ** (-noise / 10),
-            100 * rate if rate > self._one_flip() else 0.0,
-        )
-        text = f"{noise:.1f} dB" + (f", {rate:.1%} of the decisions flip" if flips else "")
+        compared: dict[str, Compared] = {}
+        names = [spec.name for spec in self.model.outputs]
+        for batch, wanted, found in zip(self.held_out, self.float, self._outputs(candidate), strict=True):
+            compare(wanted, found, compared, names, self.choices, rows_of(batch))
+        levels = [one.sqnr_db for one in compared.values() if one.sqnr_db is not None]
+        noise = min(levels, default=math.inf)
+        flips = [compared[name].wrong for name in self.choices]
+        rate = max((one.wrong for one in compared.values() if one.wrong * one.count > _ONE), default=0.0)
+        lost = max(100 * 10 ** (-noise / 10), 100 * rate)
         return Loss(
-            points=lost, text=text, keeps=lost <= self.max_drop, sqnr_db=noise, flip_rate=rate if flips else None
+            points=lost,
+            text=_in_words(noise if levels else None, compared, self.choices),
+            keeps=lost <= self.max_drop,
+            sqnr_db=noise,
+            flip_rate=max(flips, default=None),
         )
 
-    def _outputs(self, model: Model) -> dict[str, np.ndarray[Any, Any]]:
-        steps = list(stream(onnx_runner(model), model.inputs, self.held_out, model.outputs))
-        return {
-            s.name: np.concatenate([step[s.name].reshape(-1, *step[s.name].shape[-1:]) for step in steps])
-            for s in model.outputs
-        }
-
-    def _counts(self, spec: OutputSpec) -> bool:
-        return bool(np.issubdtype(self.float[spec.name].dtype, np.floating) and np.any(self.float[spec.name]))
-
-    def _one_flip(self) -> float:
-        return max(
-            (1 / max(1, len(self.float[s.name])) for s in self.model.outputs if decides(s, self.model)), default=0.0
-        )
+    def _outputs(self, model: Model) -> list[Arrays]:
+        return list(stream(runner_for(model), model.inputs, self.held_out, model.outputs))
 
 
-def any_batch(model: Model) -> Runner:
-    """A runner for batches of any size, also where the model fixes its own."""
-    run = stepped(model)
-    first = {spec.dims[0] for spec in model.inputs if spec.dims}
-    if len(first) != 1 or not isinstance(next(iter(first)), int):
-        return run
-
-    def in_pieces(arrays: Arrays) -> Arrays:
-        made = [run(piece) for piece in pieces(arrays, model.inputs)]
-        return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
-
-    return in_pieces
-
-
-def decides(spec: OutputSpec, model: Model) -> bool:
-    """Whether an output looks like a choice among its last dimension: a vector a row, and not an input drawn again.
-
-    Where there are class names, only an output with one number for each of them does.
-    """
-    width = spec.dims[-1] if len(spec.dims) > 1 else 1
-    if model.labels and any(len(model.labels) in o.dims[-1:] for o in model.outputs):
-        return width == len(model.labels)
-    return isinstance(width, int) and width > 1 and all(spec.dims[1:] != i.dims[1:] for i in model.inputs)
-
-
-def varying_sqnr_db(reference: np.ndarray[Any, Any], candidate: np.ndarray[Any, Any]) -> float:
-    """SQNR of what varies from row to row, in decibels; of the whole where there is but one row, or none varies."""
-    middle = reference.mean(0, keepdims=True)
-    if not np.any(reference - middle):
-        middle = np.zeros_like(middle)
-    return sqnr_db(reference - middle, candidate - middle)
-
-
-def flip_rate(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    """Share of rows whose largest element is another one; (rows, n)."""
-    return float((a.argmax(-1) != b.argmax(-1)).mean())
+def _in_words(noise: float | None, compared: Mapping[str, Compared], choices: Sequence[str]) -> str:
+    flips = [compared[name].wrong for name in choices]
+    said = [] if noise is None else [f"{noise:.1f} dB"]
+    said += [f"{max(flips):.1%} of the decisions flip"] if flips else []
+    for name, one in compared.items():
+        if one.reshaped:
+            said.append(f"output {name!r} has another shape than float's in {one.wrong:.1%} of the rows")
+        elif one.wrong and name not in choices:
+            said.append(f"{one.wrong:.1%} of output {name!r} differ")
+    return ", ".join(said) or "the same"
 
 
 def points(before: Score, after: Score) -> float:

@@ -7,8 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.quantization.loss import ByAgreement, any_batch, decides, flip_rate, points, varying_sqnr_db
+from compress.quantization.loss import ByAgreement, decides, flip_rate, points, varying_sqnr_db
 from compress.quantization.quantize import Quantize
+from export.stepped import any_batch
 from models.records import InputSpec, OutputSpec, Score, example
 from tests.compress.onnx_nets import mlp, stream
 
