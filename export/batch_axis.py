@@ -57,12 +57,12 @@ def reshaped(before: Sequence[int], after: Sequence[int], rows: Rows) -> Rows | 
         0 < place == len(after) - 1 and after[-1] == math.prod(before[axis + 1 :]) and before[axis] == outside
     ):
         return Rows(place)
-    joined = [
-        place for place in range(len(after)) if math.prod(after[:place]) < wanted <= math.prod(after[: place + 1])
-    ]
-    if not joined or wanted % math.prod(after[: joined[0]]):
-        return None
-    return Rows(joined[0], wanted // math.prod(after[: joined[0]]))
+    for place, dim in enumerate(after):
+        prefix = math.prod(after[:place])
+        if prefix < wanted <= prefix * dim:
+            inside = wanted // prefix
+            return Rows(place, inside) if inside * prefix == wanted and dim % inside == 0 else None
+    return None
 
 
 def _stays(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None:

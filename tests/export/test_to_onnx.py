@@ -194,20 +194,20 @@ def test_the_exporters_translations_are_read_once_and_its_own_function_is_given_
     assert library.get_torchlib_ops is read
 
 
-class Extended(torch.nn.Module):
+class Extended(nn.Module):
     """Its parameter is called as the operation that makes it longer, and the exporter calls the result so."""
 
     def __init__(self):
         super().__init__()
-        self.expand, self.head = torch.nn.Parameter(torch.randn(1, 1, 16)), torch.nn.Linear(16, 4)
+        self.expand, self.head = nn.Parameter(torch.randn(1, 1, 16)), nn.Linear(16, 4)
 
     def forward(self, x):
         return self.head(torch.cat([self.expand.expand(x.size(0), -1, -1), x], 1))
 
 
-@pytest.mark.parametrize("rows", ["1", "N"])
+@pytest.mark.parametrize("rows", [1, "N"])
 def test_a_weight_may_be_called_as_what_is_computed(rows):
-    model = Model(Extended(), inputs=[f"x:float32[{rows},3,16]"], name="extended")
+    model = model_of(Extended(), InputSpec(name="x", dtype="float32", dims=(rows, 3, 16)))
     made = to_onnx(model)  # which holds it to the module
     x = {"x": np.random.default_rng(0).standard_normal((1, 3, 16)).astype(np.float32)}
     assert onnx_runner(made)(x)[made.outputs[0].name].shape == (1, 4, 4)
