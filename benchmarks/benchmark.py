@@ -13,6 +13,7 @@ from benchmarks.memory import memory_of
 from benchmarks.record import Benchmark, BenchmarkResult
 from benchmarks.subject import Subject, as_shipped, named, weights_dtype
 from compress.base import Progress
+from export.called import called
 from export.cost import cost, integer_macs_share
 from export.device import Device, find_device
 from export.machine import machine, versions
@@ -102,6 +103,7 @@ def step_of(subject: Subject, device: Device, threads: int) -> Callable[[], obje
     assert device.provider is not None
     made = session(subject.model, provider=device.provider, threads=threads)
     feeds = dict(subject.inputs)
+    called(made, feeds, subject.model.name)  # says what is wrong, once; the clock needs no more
     run = made.run
     outputs = [value.name for value in made.get_outputs()]
     fed = [(s.name, outputs.index(s.state_of)) for s in subject.model.inputs if s.state_of is not None]

@@ -65,7 +65,26 @@ class Call:
         )
         if self.state:
             model = with_states(model, self.state)
-        return replace(model, data=self.data) if self.data and is_named(self.data) and not model.data else model
+        if self.data and is_named(self.data) and not model.data:
+            return replace(model, data=self.data)
+        return self._at_own_sizes(model)
+
+    def _at_own_sizes(self, model: Model) -> Model:
+        """The model with the lengths of `--data` or `--task` for its free dimensions, where it knows no usual ones."""
+        letters = {d for spec in model.inputs for d in spec.dims[1:] if isinstance(d, str)} - set(model.typical)
+        if not letters or not (self.data or self.task):
+            return model
+        task = self.find_task(model)
+        for inputs, _ in () if task is None else task.train:
+            found = {
+                letter: size
+                for spec in model.inputs
+                if spec.name in inputs
+                for letter, size in zip(spec.dims, inputs[spec.name].shape, strict=False)
+                if letter in letters
+            }
+            return replace(model, typical={**model.typical, **found})  # type: ignore[dict-item]
+        return model
 
     def find_task(self, model: Model) -> Task | None:
         """The task of `--task` or `--data`, else of the data that the model names; None where there is none.

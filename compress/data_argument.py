@@ -129,7 +129,8 @@ def _found(data: str, model: Model | None, seed: int, batch_size: int, preproces
     if data == DIGITS:
         return _digits(model, seed, batch_size)
     if path.suffix in (".npz", ".npy"):
-        arrays, target = _read(path)
+        arrays = _read(path)
+        target = arrays.pop(_labels_name(model), None)
         return task_of(arrays, target, model, source=data, seed=seed, batch_size=batch_size)
     if path.is_dir():
         from compress.images import image_task
@@ -148,7 +149,12 @@ def _found(data: str, model: Model | None, seed: int, batch_size: int, preproces
     )
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any] | None]:
+def _labels_name(model: Model | None) -> str:
+    """Labels are called `y`; beside a network whose input is called so, `labels`."""
+    return "labels" if model is not None and any(spec.name == "y" for spec in model.inputs) else "y"
+
+
+def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.np[yz]")] if path.parent.is_dir() else []
         raise DataError(f"data: there is no file {str(path)!r}.{did_you_mean(path.name, beside)}")
@@ -162,8 +168,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, 
         raise DataError(
             f"data {str(path)!r} {kind}. Save plain arrays with numpy.savez(path, x=..., y=...)."
         ) from error
-    target = arrays.pop("y", None)
-    return arrays, target
+    return arrays
 
 
 def _digits(model: Model | None, seed: int, batch_size: int) -> Task:

@@ -14,6 +14,7 @@ from typing import Any
 
 from compress.base import Context, LayerRow, Note, Outcome, Pass
 from compress.recipe import fields_of, steps
+from export.called import called
 from export.cost import Cost, cost
 from export.machine import machine, versions
 from export.onnx_file import to_bytes
@@ -194,6 +195,7 @@ def _times(walked: Sequence[Step], stopwatch: Stopwatch) -> Timings:
 def _call(model: Model, stopwatch: Stopwatch) -> Callable[[], object]:
     made = session(model, threads=stopwatch.threads)
     inputs: Arrays = example(model.inputs, sizes_of(model))
+    called(made, inputs, model.name)  # says what is wrong, once; the clock needs no more
     return lambda: made.run(None, dict(inputs))
 
 

@@ -41,8 +41,8 @@ def task_of(
     near; without targets the task is to agree with the model itself.
 
     Args:
-        arrays: one per input, named as the inputs; a single one may have any name. A number where the model takes one
-            is the same for all rows.
+        arrays: one per input, named as the inputs; a single one may have any name. A number, or an array of just the
+            shape that an input without a free dimension takes, is the same for all rows.
         target: one row for each row of the arrays, or None.
         model: what it is for; None where the arrays shall only show their shapes. One that streams takes the rows as
             steps of one sequence, in their order.
@@ -56,7 +56,8 @@ def task_of(
         DataError: names, shapes, types or numbers of rows do not fit, or a label is out of range.
     """
     arrays = dict(arrays) if model is None else fitted(arrays, model, source, checked=prepare is None)
-    shared = {} if model is None else {s.name: arrays.pop(s.name) for s in model.inputs if _is_number(s, arrays)}
+    once = [] if model is None else [s.name for s in model.inputs if _is_given_once(s, arrays)]
+    shared = {name: arrays.pop(name) for name in once}
     rows = _rows(arrays, target, source)
     _refuse_nan(arrays, source)
     target = target if target is None else _target(target, model, labels, source)
@@ -123,8 +124,13 @@ def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int]) -> A
     return array.astype(wanted)
 
 
-def _is_number(spec: InputSpec, arrays: Arrays) -> bool:
-    return spec.dims == () and spec.name in arrays and arrays[spec.name].ndim == 0
+def _is_given_once(spec: InputSpec, arrays: Arrays) -> bool:
+    """Whether an array is what the input takes as a whole, and no rows: a number, or one of a shape without letters."""
+    if spec.name not in arrays or any(isinstance(dim, str) for dim in spec.dims):
+        return False
+    array = arrays[spec.name]
+    most = max((len(other) for name, other in arrays.items() if name != spec.name and other.ndim), default=0)
+    return array.shape == spec.dims and (array.ndim == 0 or len(array) < most)
 
 
 def _overflows(array: Array, wanted: np.dtype[Any]) -> bool:

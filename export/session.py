@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 
+from export.called import called
+from export.draws import drawing, seeded
 from export.onnx_file import to_bytes
 from export.stream import check_arrays, initial_state, stream
 from models.errors import CompressError, DeviceError
@@ -32,6 +34,7 @@ __all__ = [
     "onnx_runner",
     "optimized_graph",
     "profile",
+    "repeats",
     "runner_for",
     "session",
     "stream",
@@ -105,7 +108,8 @@ def session(
         options.optimized_model_filepath = optimized_to
     wanted = _wanted(provider)
     try:
-        made = ort.InferenceSession(to_bytes(model), options, providers=wanted)
+        left_out = _crashing_fusions(model) if provider == "cpu" else []
+        made = ort.InferenceSession(to_bytes(model), options, providers=wanted, disabled_optimizers=left_out)
     except CompressError:
         raise
     except Exception as error:
@@ -116,6 +120,14 @@ def session(
             "it needs (nvidia-smi shows what is there). Nothing was run on the CPU instead: --device cpu does that."
         )
     return made
+
+
+def _crashing_fusions(model: Model) -> list[str]:
+    """Those that end the process: in onnxruntime 1.32 that of a Transpose (1, 0, 2) before a MatMul in float16."""
+    network: Any = model.network
+    halves = [value for value in network.graph.initializers.values() if str(value.dtype) == "FLOAT16"]
+    computes = any(use.node.op_type != "Cast" for value in halves for use in value.uses())
+    return ["MatmulTransposeFusion"] if computes else []
 
 
 def in_form(model: Model, form: str | None) -> Model:
@@ -184,7 +196,7 @@ def onnx_runner(
 
     def run(arrays: Arrays) -> Arrays:
         check_arrays(inputs, arrays, model.name)
-        return dict(zip(names, made.run(None, dict(arrays)), strict=True))
+        return dict(zip(names, called(made, arrays, model.name), strict=True))
 
     def open_form(name: str) -> Runner:
         return onnx_runner(model, provider=provider, threads=threads, form=name, optimize=optimize)
@@ -213,17 +225,41 @@ def torch_runner(model: Model, *, form: str | None = None) -> Runner:
         with evaluating(network):
             outputs = network(*given) if part is model else network.run(form, *given)
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
+        return {name: value.detach().cpu().numpy() for name, value in zip(names, outputs, strict=True)}
 
     forms = Opened(model.forms if part is model else (), lambda name: torch_runner(model, form=name))
     return Formed(run, forms, part.inputs)
 
 
 def runner_for(model: Model, *, provider: Provider = "cpu", threads: int = 1, form: str | None = None) -> Runner:
-    """A runner on whatever the model's network is: ONNX Runtime, or torch where the network lies."""
-    if model.is_onnx:
-        return onnx_runner(model, provider=provider, threads=threads, form=form)
-    return torch_runner(model, form=form)
+    """A runner on whatever the model's network is: ONNX Runtime, or torch where the network lies.
+
+    An ONNX graph that draws random numbers draws the same ones at each call, and so does what a pass made of it: two
+    networks that are held against each other differ by what was done to them alone.
+    """
+    if not model.is_onnx:
+        return torch_runner(model, form=form)
+    part = replace(in_form(model, form), forms={})
+    run = (_drawing_again if drawing(part) else onnx_runner)(part, provider=provider, threads=threads)
+
+    def open_form(name: str) -> Runner:
+        return runner_for(model, provider=provider, threads=threads, form=name)
+
+    return Formed(run, Opened(model.forms if form in (None, "main") else (), open_form), part.inputs)
+
+
+def _drawing_again(model: Model, *, provider: Provider, threads: int) -> Runner:
+    """A runner with a session for each call: the runtime's random numbers begin anew in no other way."""
+    fixed = seeded(model)
+    onnx_runner(fixed, provider=provider, threads=threads)  # what cannot be run is said at once
+    return lambda arrays: onnx_runner(fixed, provider=provider, threads=threads)(arrays)
+
+
+def repeats(model: Model, arrays: Arrays) -> bool:
+    """Whether two runs of an ONNX graph give the same: one that draws may, where the runtime leaves out what draws."""
+    run, given = onnx_runner(model), {**initial_state(model.inputs, arrays, model.outputs), **arrays}
+    first, second = run(given), run(given)
+    return all(np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f") for name in first)
 
 
 def profile(
@@ -237,7 +273,7 @@ def profile(
     with tempfile.TemporaryDirectory() as folder:
         made = session(model, provider=provider, threads=threads, profile_to=str(Path(folder) / "profile"))
         for _ in range(runs):
-            made.run(None, dict(inputs))
+            called(made, inputs, model.name)
         events = json.loads(Path(made.end_profiling()).read_text(encoding="utf-8"))
     named = _node_names(model)
     times: dict[str, list[float]] = {}

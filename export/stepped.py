@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,10 @@ def any_batch(model: Model) -> Runner:
         data = {spec.name: np.asarray(arrays[spec.name]) for spec in model.inputs if spec.name in arrays}
         lengths = {len(array) if array.ndim else 0 for array in data.values()}
         total = lengths.pop() if len(lengths) == 1 else 0
-        if total <= rows or total % rows:
+        if total in (0, rows):
             return run(arrays)  # it says what does not fit
-        made = [run(_cut(data, slice(start, start + rows))) for start in range(0, total, rows)]
-        return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
+        parts = [run(_rows_from(data, start, rows)) for start in range(0, total, rows)]
+        return {name: np.concatenate([part[name] for part in parts])[:total] for name in parts[0]}
 
     return in_parts
 
@@ -47,5 +47,11 @@ def fixed_rows(model: Model) -> int | None:
     return first if isinstance(first, int) else None
 
 
-def _cut(arrays: Mapping[str, np.ndarray[Any, Any]], part: slice) -> Arrays:
-    return {name: array[part] for name, array in arrays.items()}
+def _joined(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """One array of all parts; of a number for each of them, a row of numbers."""
+    return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
+
+
+def _rows_from(arrays: Mapping[str, np.ndarray[Any, Any]], start: int, rows: int) -> Arrays:
+    """So many rows from there on; behind the end the last one comes again."""
+    return {name: array[np.minimum(np.arange(start, start + rows), len(array) - 1)] for name, array in arrays.items()}

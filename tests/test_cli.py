@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -220,3 +221,16 @@ def test_every_reference_model_can_be_trained_by_its_own_options() -> None:
 
 def test_cli_stays_short() -> None:
     assert len(Path(cli.__file__).read_text().splitlines()) < 300
+
+
+def test_free_lengths_are_those_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    """A convolution over raw sound runs at no length that is made up; what it costs is counted at the data's own."""
+    net = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 128, stride=64), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    model = compress.Model(net, inputs=["x:float32[N,1,T]"], typical={"T": 640})
+    save(replace(to_onnx(model), typical={}), Path("sound.onnx"))  # as one of another tool, that knows no usual length
+    np.savez("sound.npz", x=np.random.default_rng(0).standard_normal((40, 1, 1280)).astype(np.float32))
+    assert status(["quantize", "sound.onnx", "--data", "sound.npz", "--mode", "static", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["before"]["macs"] == 8 * 128 * ((1280 - 128) // 64 + 1)
+    assert status(["benchmark", "sound.onnx"]) != 0
+    assert "--data" in capsys.readouterr().err

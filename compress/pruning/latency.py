@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from compress.base import Progress
+from export.called import called
 from export.session import session
 from export.stopwatch import Comparison, Stopwatch
 from models.records import Model, example, sizes_of
@@ -125,6 +126,7 @@ def timed(whole: Model, networks: Mapping[int, Model], stopwatch: Stopwatch) -> 
 def _call(model: Model, stopwatch: Stopwatch) -> Callable[[], object]:
     made = session(model, threads=stopwatch.threads)
     inputs = dict(example(model.inputs, sizes_of(model)))
+    called(made, inputs, model.name)  # says what is wrong, once; the clock needs no more
     return lambda: made.run(None, inputs)
 
 

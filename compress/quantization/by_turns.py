@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compress.base import Context
+from export.called import called
 from export.forms import MAIN, new_elements, parts
 from export.session import initial_state, session
 from export.stopwatch import Comparison, Timings
@@ -34,6 +35,7 @@ def timed(
         for name, model in models.items():
             made = session(model, threads=context.measure.threads, form=form)
             own = _fitted(feed, parts(model)[form].inputs)
+            called(made, own, name)  # says what is wrong, once; the clock needs no more
             calls[name] = lambda made=made, own=own: made.run(None, own)
         timings[form] = context.measure.time(calls)
     return timings

@@ -145,8 +145,7 @@ def pieces(batch: Arrays, inputs: Sequence[InputSpec], *, first: int = 0) -> Ite
         first: the number of the batch's first sample, for messages.
 
     Raises:
-        DataError: an input is missing, has another rank, holds NaN or infinity, or its rows are no multiple of a fixed
-            batch.
+        DataError: an input is missing, has another rank, holds NaN or infinity, or has fewer rows than a fixed batch.
     """
     data = {spec.name: _fit(batch, spec, first) for spec in inputs if spec.state_of is None or spec.name in batch}
     step = shared_rows(data, inputs)
@@ -154,12 +153,12 @@ def pieces(batch: Arrays, inputs: Sequence[InputSpec], *, first: int = 0) -> Ite
         yield data
         return
     total = rows(data)
-    if step and total % step:
+    if step and total < step:
         raise DataError(
             f"quantize: the model takes {step} samples at a time, and a calibration batch has {total}. "
-            f"Give batches of a multiple of {step}."
+            f"Give batches of {step} or more."
         )
-    for start in range(0, total, step or ROWS):
+    for start in range(0, total - total % step if step else total, step or ROWS):  # a rest is less than a batch
         yield cut(data, slice(start, start + (step or ROWS)))
 
 

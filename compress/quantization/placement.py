@@ -172,7 +172,7 @@ def _channels(node: ir.Node, weight: np.ndarray) -> int:  # type: ignore[type-ar
 
 
 def _sole_clip(value: ir.Value) -> ir.Node | None:
-    """The ReLU or Clip with constant bounds that alone reads this value."""
+    """The ReLU or Clip that alone reads this value, and whose constant bounds leave zero in: so does every grid."""
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -181,8 +181,17 @@ def _sole_clip(value: ir.Value) -> ir.Node | None:
         return None
     producer = value.producer()
     same_graph = producer is not None and node.graph is producer.graph
-    fixed = all(bound is None or bound.const_value is not None for bound in node.inputs[1:])
-    return node if same_graph and fixed else None
+    return node if same_graph and _holds_zero(node) else None
+
+
+def _holds_zero(node: ir.Node) -> bool:
+    """Whether its bounds are constants on either side of zero; a grid begins or ends there at the latest."""
+    bounds = [None if value is None else value.const_value for value in node.inputs[1:3]]
+    if any(value is not None and bound is None for value, bound in zip(node.inputs[1:3], bounds, strict=True)):
+        return False
+    low, high = (*bounds, None, None)[:2]
+    low_fits = low is None or float(low.numpy().reshape(())) <= 0
+    return low_fits and (high is None or float(high.numpy().reshape(())) >= 0)
 
 
 def _result(node: ir.Node) -> list[ir.Value]:

@@ -174,7 +174,7 @@ def test_tokens_are_labelled_at_every_place():
 def test_arrays_without_labels_are_judged_by_agreement(model):
     np.save("d.npy", images()[0])
     task = task_for("d.npy", model)
-    assert isinstance(task, Unlabelled) and task.decides
+    assert isinstance(task, Unlabelled) and task.choices == ("y",)
     score = task.score(runner_for(model))
     assert (score.value, score.n, score.unit) == (1.0, 6, "agreement")
     ruined = task.score(lambda arrays: {"y": -runner_for(model)(arrays)["y"]})
@@ -184,14 +184,16 @@ def test_arrays_without_labels_are_judged_by_agreement(model):
         task.loss({}, None)
 
 
-def test_agreement_of_values_is_the_share_of_their_power():
+def test_agreement_of_values_is_the_share_of_the_power_that_varies():
     model = Model(torch.nn.Flatten(), inputs=["x:float32[N,1,4,4]"])
-    np.save("d.npy", images()[0])
-    task = replace(task_for("d.npy", model), decides=False)
+    np.save("d.npy", 1000 + images()[0])
+    task = replace(task_for("d.npy", model), choices=())
     same = runner_for(model)
     assert task.score(same).value == 1.0
-    off = task.score(lambda arrays: {"y": 0.9 * same(arrays)["y"]})  # an error of a tenth has a hundredth of the power
-    assert off.value == pytest.approx(0.99, abs=1e-6)
+    rows = np.concatenate([same(inputs)["y"] for inputs, _ in task.test])
+    off = task.score(lambda arrays: {"y": same(arrays)["y"] - 0.1 * (same(arrays)["y"] - rows.mean(0))})
+    assert off.value == pytest.approx(0.99, abs=1e-4)  # an error of a tenth has a hundredth of the power
+    assert task.score(lambda arrays: {"y": np.broadcast_to(rows.mean(0), same(arrays)["y"].shape)}).value < 0.5
     assert task.score(lambda arrays: {"y": np.nan * same(arrays)["y"]}).value == 0.0
 
 
@@ -305,3 +307,28 @@ def test_calibration_is_the_train_split_mixed_and_not_augmented():
     rows = {row.tobytes() for row in task.train.inputs["x"]}
     assert all(row.tobytes() in rows for row in first)
     assert not np.array_equal(first, task.train.inputs["x"][:32])
+
+
+def test_an_input_called_y_is_no_label(model, tmp_path):
+    takes = tuple(InputSpec(name=name, dtype="float32", dims=("N", 4)) for name in "xy")
+    path = tmp_path / "towers.npz"
+    arrays = {name: np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32) for name in "xy"}
+    np.savez(path, **arrays, labels=np.arange(20) % 3)
+    inputs, target = next(iter(task_for(str(path), replace(model, inputs=takes)).train))
+    assert set(inputs) == {"x", "y"}
+    assert set(target) == {0, 1, 2}
+
+
+def test_an_array_of_just_the_shape_of_an_input_without_letters_is_the_same_for_all_rows(model):
+    takes = (
+        InputSpec(name="x", dtype="float32", dims=("N", 4)),
+        InputSpec(name="speaker", dtype="float32", dims=(1, 16)),
+        InputSpec(name="scales", dtype="float32", dims=(3,)),
+    )
+    arrays = {
+        spec.name: np.ones((20 if spec.name == "x" else spec.dims[0], *spec.dims[1:]), np.float32) for spec in takes
+    }
+    task = task_of(arrays, np.arange(20) % 3, replace(model, inputs=takes), source="x.npz", batch_size=5)
+    for inputs, _ in task.train:
+        assert inputs["speaker"].shape == (1, 16)
+        assert inputs["scales"].shape == (3,)

@@ -288,3 +288,20 @@ def test_a_pooling_that_says_where_stays_in_float():
     (pool,) = [node for node in model.network.graph if node.op_type == "MaxPool"]
     pool.resize_outputs(2)  # the second one holds positions, whole numbers
     assert not [node for node in place(model.network).carriers if node.op_type == "MaxPool"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dropped"), [(0.0, 2.0, True), (-1.0, 1.0, True), (0.5, 2.0, False), (-2.0, -0.5, False)]
+)
+def test_a_clip_whose_bounds_leave_zero_out_is_not_the_grids_work(low, high, dropped):
+    """Every grid holds zero, and so would not clip at 0.5."""
+    net = Net()
+    first = net.op(
+        "Clip", net.conv("x", 3, 16, name="one", relu=""), net.const("low", low), net.const("high", high), name="clip"
+    )
+    net.conv(first, 16, 16, name="two", relu="")
+    model = net.model(IMAGE, {"y": ("N", 16, 16, 16)})
+    made = static(model).model
+    assert ("Clip" not in [node.op_type for node in made.network.graph]) == dropped
+    (x,) = data(model, batches=1, seed=7)
+    assert sqnr_db(onnx_runner(model)(x)["y"], onnx_runner(made)(x)["y"]) > 28

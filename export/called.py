@@ -1,0 +1,28 @@
+"""One run of a session, and who cannot run on what where it fails. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from models.errors import CompressError
+
+
+def called(made: ort.InferenceSession, arrays: Mapping[str, Any], name: str) -> list[Any]:
+    """The outputs in order.
+
+    Raises:
+        CompressError: the runtime fails on them: a length that the network does not take, an index out of range.
+    """
+    try:
+        return list(made.run(None, dict(arrays)))
+    except Exception as error:
+        shapes = ", ".join(f"{key} {np.asarray(a).dtype}{list(np.shape(a))}" for key, a in arrays.items())
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CompressError(
+            f"model {name!r} does not run on {shapes}: {said} Where sizes were made up, give --data with rows that it "
+            "takes."
+        ) from error
