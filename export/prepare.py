@@ -27,6 +27,7 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer, rewriter
 
 from export.activations import resolve_types, spell_activations
+from export.einsum_products import einsums_as_products
 from export.fold_batchnorm import fold_batch_norms
 from export.gelu import spell_gelus
 from export.gemm import merge_biases
@@ -36,8 +37,10 @@ from export.onnx_repair import unused
 from export.pooling import pool_globally
 from export.rewrites import rules_for
 
+_APART = 4  # the first IR whose initializers need not be inputs
 _SMALL = 64  # elements; a constant as small may be stored twice
 _FEW = 4096  # elements; a constant that is made larger than this stays computed
+_DRAWS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 _GROWS = ("Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "DequantizeLinear")
 
 
@@ -54,11 +57,13 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
     InlinePass()(network)
     with _passed_through(network):
         RemoveInitializersFromInputsPass()(network)
+        network.ir_version = max(network.ir_version, _APART)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
         _remove_dropouts(network)
         remove_identities(network)
         _fold_constants(network)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        einsums_as_products(network)
         merge_biases(network)
         fold_batch_norms(network)
         pool_globally(network)
@@ -163,7 +168,22 @@ def should_fold(node: ir.Node) -> bool | None:
     if node.op_type in _GROWS:
         return False if node.op_type == "DequantizeLinear" else _outputs_small(node)
     shared = [v for v in node.inputs if v is not None and v.is_initializer() and len(v.uses()) > 1]
-    return False if any(v.const_value is not None and v.const_value.size > _SMALL for v in shared) else None
+    large = [v for v in shared if v.const_value is not None and v.const_value.size > _SMALL]
+    return None if all(_vanishes(value) for value in large) else False
+
+
+def _vanishes(value: ir.Value) -> bool:
+    """Whether all that reads a constant can be computed at once, as a weight norm from its direction."""
+    return all(_is_constant(given) for node in value.consumers() for given in node.inputs if given is not None)
+
+
+def _is_constant(value: ir.Value, depth: int = 8) -> bool:
+    node = value.producer()
+    if node is None:
+        return value.is_initializer() and not value.is_graph_input()
+    if not depth or node.op_type in _DRAWS or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
+        return False
+    return all(_is_constant(given, depth - 1) for given in node.inputs if given is not None)
 
 
 def _outputs_small(node: ir.Node) -> bool | None:

@@ -17,12 +17,13 @@ from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors, graph_of
-from compress.quantization.onnx_weights import Weight, array, attribute
+from compress.quantization.onnx_weights import Weight, array, attribute, everywhere
 from compress.quantization.placement import Placement
 from compress.quantization.schemes import Scheme
 from export.prepare import strip
 
 Array = np.ndarray[Any, Any]
+_LAYER_NORM = 17  # the first opset with this operator; between 13 and it no operator lost what it did
 
 
 def write_qdq(
@@ -176,6 +177,8 @@ def as_operators(network: ir.Model) -> ir.Model:
         ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
         made = ir.from_proto(onnx.load(options.optimized_model_filepath))
     fuse_biases(made)
+    if any(node.op_type == "LayerNormalization" and not node.domain for node in everywhere(made)):
+        made.graph.opset_imports[""] = max(made.graph.opset_imports[""], _LAYER_NORM)  # the runtime made it of others
     strip(made)
     RemoveUnusedOpsetsPass()(made)
     made.producer_name, made.producer_version = network.producer_name, network.producer_version

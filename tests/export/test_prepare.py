@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from export.fold_batchnorm import fold_batch_norms
 from export.folded import fold
 from export.observe import observe
 from export.parity import sqnr_db
+from export.prepare import prepare
 from models.records import InputSpec, Model, OutputSpec
 
 RNG = np.random.default_rng(0)
@@ -152,3 +154,42 @@ def test_a_batch_norm_whose_factor_leaves_the_type_stays():
     made = network(nodes, [1, 2, 5], [1, 3, 5], arrays)
     assert fold_batch_norms(made) == 0
     assert [node.op_type for node in made.graph] == ["Conv", "BatchNormalization"]
+
+
+def test_weights_that_are_no_inputs_any_more_are_of_an_ir_that_allows_it():
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [1.0, 2.0, 3.0, 4.0])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "w", "y")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:2], values[2:], [weight])
+    network = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=3))
+    prepare(network)
+    assert [value.name for value in network.graph.inputs] == ["x"]
+    onnx.checker.check_model(ir.to_proto(network))
+
+
+@pytest.mark.parametrize("norm", ["ReduceL2", "spelled"])
+def test_a_weight_norm_is_computed_at_once_though_its_direction_is_read_twice(norm):
+    rng = np.random.default_rng(0)
+    v, g = rng.standard_normal((16, 8, 5)).astype(np.float32), rng.standard_normal((16, 1, 1)).astype(np.float32)
+    spelled = [
+        helper.make_node("Mul", ["v", "v"], ["square"]),
+        helper.make_node("ReduceSum", ["square", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Sqrt", ["sum"], ["length"]),
+    ]
+    nodes = spelled if norm == "spelled" else [helper.make_node(norm, ["v"], ["length"], axes=[1, 2], keepdims=1)]
+    nodes += [
+        helper.make_node("Div", ["v", "length"], ["unit"]),
+        helper.make_node("Mul", ["unit", "g"], ["w"]),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", c, None]) for name, c in (("x", 8), ("y", 16))
+    ]
+    constants = {"v": v, "g": g, **({"axes": np.array([1, 2])} if norm == "spelled" else {})}
+    graph = helper.make_graph(
+        nodes, "g", values[:1], values[1:], [numpy_helper.from_array(a, name) for name, a in constants.items()]
+    )
+    network = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    prepare(network)
+    (node,) = network.graph
+    weight = node.inputs[1].const_value.numpy()
+    np.testing.assert_allclose(weight, g * v / np.sqrt((v**2).sum((1, 2), keepdims=True)), rtol=1e-5)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -305,3 +306,24 @@ def test_a_clip_whose_bounds_leave_zero_out_is_not_the_grids_work(low, high, dro
     assert ("Clip" not in [node.op_type for node in made.network.graph]) == dropped
     (x,) = data(model, batches=1, seed=7)
     assert sqnr_db(onnx_runner(model)(x)["y"], onnx_runner(made)(x)["y"]) > 28
+
+
+def test_operators_that_the_runtime_makes_of_others_are_of_an_opset_that_has_them():
+    """A layer norm spelled out, in an opset that has none."""
+    net = Net()
+    h = net.matmul("x", 32, 32, name="one")
+    centred = net.op("Sub", h, net.op("ReduceMean", h, name="mean", axes=[-1]), name="centred")
+    square = net.op("Pow", centred, net.const("two", 2.0), name="square")
+    variance = net.op("ReduceMean", square, name="variance", axes=[-1])
+    root = net.op("Sqrt", net.op("Add", variance, net.const("epsilon", 1e-5), name="more"), name="root")
+    scaled = net.op(
+        "Mul", net.op("Div", centred, root, name="normal"), net.const("g.weight", np.ones(32)), name="scaled"
+    )
+    shifted = net.op("Add", scaled, net.const("g.bias", np.zeros(32)), name="shifted")
+    net.matmul(shifted, 32, 8, name="two")
+    spec = InputSpec(name="x", dtype="float32", dims=("N", 4, 32))
+    model = net.model((spec,), {"y": ("N", 4, 8)}, opset=13)
+    maker = maker_of(model)
+    made = maker.make(replace(STATIC, operators=True)).model
+    assert "LayerNormalization" in [node.op_type for node in made.network.graph]
+    onnx.checker.check_model(ir.to_proto(made.network), full_check=False)

@@ -1,0 +1,77 @@
+"""An Einsum with a constant matrix is a MatMul, which has integer kernels and takes a bias. Imports no torch.
+
+Keras writes its dense layers over several axes so: of an attention `abc,cde->abde` in, `abcd,cde->abe` out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from export.einsum import operands_and_result
+from export.reading import is_, numbers_of
+
+
+def einsums_as_products(network: ir.Model) -> int:
+    """Put a MatMul, with reshapes where several axes count as one, in the place of each such Einsum; how many."""
+    return sum(map(_replace, list(network.graph.all_nodes())))
+
+
+def _replace(node: ir.Node) -> bool:
+    if not is_(node, "Einsum") or len(node.inputs) != 2 or node.graph is None:
+        return False
+    x, weight = node.inputs
+    matrix = numbers_of(weight)
+    if x is None or weight is None or x.shape is None or matrix is None or matrix.dtype.kind != "f":
+        return False
+    (data, stored), result = operands_and_result(node.attributes["equation"].as_string(), [len(x.shape), matrix.ndim])
+    summed = [index for index in data if index not in result]
+    new = [index for index in result if index not in data]
+    kept = [index for index in data if index in result]
+    rows_first = data == kept + summed and result == kept + new
+    if not (rows_first and kept and summed and new and sorted(stored) == sorted(summed + new)):
+        return False
+    order = [stored.index(index) for index in summed + new]
+    sizes = [matrix.shape[place] for place in order]
+    flat = np.ascontiguousarray(matrix.transpose(order)).reshape(int(np.prod(sizes[: len(summed)])), -1)
+    made = _product(node, x, _weight(node, weight, flat), len(kept), len(summed), sizes[len(summed) :])
+    made[-1].outputs[0].shape, made[-1].outputs[0].type = node.outputs[0].shape, node.outputs[0].type
+    name, node.outputs[0].name = node.outputs[0].name, None
+    made[-1].outputs[0].name = name
+    ir.convenience.replace_nodes_and_values(node.graph, node, [node], made, node.outputs, made[-1].outputs)
+    return True
+
+
+def _product(node: ir.Node, x: ir.Value, weight: ir.Value, kept: int, summed: int, new: Sequence[int]) -> list[ir.Node]:
+    """MatMul between reshapes; a 0 in a shape keeps the dimension that is there."""
+    made: list[ir.Node] = []
+    if summed > 1:
+        made.append(ir.node("Reshape", [x, _shape(node, "joined", [*[0] * kept, -1])]))
+        x = made[-1].outputs[0]
+    made.append(ir.node("MatMul", [x, weight], name=node.name, metadata_props=dict(node.metadata_props)))
+    if len(new) > 1:
+        made.append(ir.node("Reshape", [made[-1].outputs[0], _shape(node, "parted", [*[0] * kept, *new])]))
+    return made
+
+
+def _weight(node: ir.Node, weight: ir.Value, flat: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+    """The matrix under the weight's name, where nobody else reads it."""
+    name = weight.name or f"{node.name}.weight"
+    if len(weight.uses()) == 1 and weight.is_initializer():
+        weight.name = f"{name}.stored"
+    else:
+        name = f"{name}.matrix"
+    return _constant(node, name, flat)
+
+
+def _shape(node: ir.Node, what: str, dims: Sequence[int]) -> ir.Value:
+    return _constant(node, f"{node.outputs[0].name}_{what}", np.asarray(dims, np.int64))
+
+
+def _constant(node: ir.Node, name: str, numbers: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+    assert node.graph is not None
+    made = ir.val(name, const_value=ir.tensor(numbers, name=name))
+    node.graph.register_initializer(made)
+    return made
