@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.agreement import Agreement
 from export.foreign import calling
 from models.batches import ArrayBatches
 from models.errors import DataError
 from models.intervals import resampled, share
-from models.records import Arrays, Batches, Model, Runner, Score, Split, Task
+from models.records import Arrays, Batches, Runner, Score, Split, Task
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,9 @@ class Measured:
         better = getattr(self.metric, "higher_is_better", True)
         return resampled(self, samples, self.metric_name, n=int(samples[:, 1].sum()), higher_is_better=better)
 
-    def _rows(self, outputs: Arrays, target: Array) -> Array:
+    def _rows(self, outputs: Arrays, target: Array | None) -> Array:
+        if target is None:
+            raise DataError(f"--metric {self.metric_name!r} is given labels, and data {self.name!r} has none: add y.")
         with calling(f"--metric {self.metric_name!r}"):
             found = np.asarray(self.metric(_first(outputs) if len(outputs) == 1 else outputs, target), np.float64)
         count = len(target)
@@ -126,10 +129,16 @@ def measured(task: Task, metric: Metric, name: str) -> Measured:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unlabelled:
-    """Inputs alone: the score is how far a model agrees with the original.
+    """Inputs alone: the score is how far a model agrees with the original, over all of its outputs.
 
-    Where the original decides among the elements of its first output, the score is the share of rows decided alike;
-    where it does not, the share of the output's power that is the same, row by row, at least 0.
+    Of a row, each output gives a number from 0 to 1, and the lowest counts: where the original decides, the share of
+    decisions that are alike; of whole numbers and truth values, the share that are the same; else one less the noise's
+    share of the power that varies from row to row. A row whose shape is another agrees in nothing.
+
+    Args:
+        reference: the original.
+        answers: its outputs that are looked at; all that it gives where there are none.
+        choices: those of them that decide.
     """
 
     name: str
@@ -137,7 +146,8 @@ class Unlabelled:
     validation: InputBatches
     test: InputBatches
     reference: Runner
-    decides: bool
+    answers: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
@@ -146,24 +156,15 @@ class Unlabelled:
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Agreement with the original, or with another reference. Wilson's interval for decisions, else bootstrap."""
-        rows, reference = [], reference or self.reference
+        agreed = Agreement(self.choices, self.answers)
+        reference = reference or self.reference
         for run in (runner, reference):
             getattr(run, "restart", lambda: None)()  # a streaming one begins with the split
         for inputs, _ in getattr(self, split):
-            rows.append(self._alike(_first(runner(inputs)), _first(reference(inputs))))
-        samples = np.concatenate(rows)
-        return share(samples, "agreement") if self.decides else resampled(self, samples, "agreement")
-
-    def _alike(self, output: Array, wanted: Array) -> Array:
-        if self.decides:
-            alike = output.argmax(-1) == wanted.argmax(-1)
-            alike[np.isnan(output).any(-1)] = False
-            return np.asarray(alike.reshape(-1), np.float64)
-        output, wanted = (a.reshape(len(a), -1).astype(np.float64) for a in (output, wanted))
-        noise, signal = ((output - wanted) ** 2).sum(1), (wanted**2).sum(1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            same = np.where(noise == 0, 1.0, np.maximum(0.0, 1 - noise / signal))
-        return np.asarray(np.nan_to_num(same))
+            agreed.add(reference(inputs), runner(inputs), inputs)
+        samples = np.minimum.reduce([one.alike() for one in agreed.outputs.values()])
+        decided = set(agreed.outputs) <= set(self.choices) and bool(np.isin(samples, (0, 1)).all())
+        return share(samples, "agreement") if decided else resampled(self, samples, "agreement")
 
     def statistic(self, samples: Array) -> float:
         """The mean over rows."""
@@ -193,15 +194,6 @@ class InputBatches:
     def with_batch_size(self, batch_size: int) -> InputBatches:
         """The same samples in batches of another size."""
         return InputBatches(self.batches.with_batch_size(batch_size))
-
-
-def decides(model: Model) -> bool:
-    """Whether the model's first output looks like a choice: its labels say so, or it is one row of scores a sample."""
-    if model.labels:
-        return True
-    dims = model.outputs[0].dims
-    choice = len(dims) > 1 and isinstance(dims[-1], int) and dims[-1] > 1
-    return choice and all(dims[1:] != spec.dims[1:] for spec in model.inputs)
 
 
 def _first(outputs: Arrays) -> Array:

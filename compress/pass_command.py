@@ -137,6 +137,10 @@ def _say(
         console.warn(f"{step.name} changed nothing: {why}. The file is written all the same.")
     if outcome.changed and getattr(step, "recover", None) == 0 and not getattr(step, "minutes", 0):
         console.warn(f"{step.name} changed the network and did not train it after (--recover 0): it will score lower.")
+    if (pace := outcome.facts.get("slower")) is not None:
+        console.warn(
+            f"{step.name}: in int8 it has {pace:.2f} times float's speed here; --mode auto gives nothing slower."
+        )
     if told is not None:
         console.say(f"score: {told.text}")
     console.wrote(written)

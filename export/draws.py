@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ _DRAW = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike
 
 def drawing(model: Model) -> tuple[ir.Node, ...]:
     """The nodes of the main form that draw: random operators, and Dropout that was exported in training mode."""
-    graphs = (model.onnx.graph, *model.onnx.functions.values())
-    return tuple(node for graph in graphs for node in graph.all_nodes() if _draws(node))
+    main, functions = model.onnx.graph, model.onnx.functions.values()
+    nodes = itertools.chain(main.all_nodes(), *(function.all_nodes() for function in functions))
+    return tuple(node for node in nodes if _draws(node))
 
 
 def told(model: Model) -> str:
@@ -37,18 +39,33 @@ def told(model: Model) -> str:
 
 
 def seeded(model: Model) -> Model:
-    """The same, drawing from seeds of its own, for the runtime to draw alike in every new session.
+    """The same, with a seed at each node that has none, so that the runtime draws alike in every new session.
 
-    A node's seed follows from its name, which passes keep: one that the user gave would do, and is overwritten, since
-    a graph's function may hold it several times.
+    It follows from the node's name, which passes keep. What does not draw is given back as it is.
     """
+    if not drawing(model):
+        return model
     network = model.onnx.clone()
     for node in drawing(replace(model, network=network)):
-        seed = zlib.crc32((node.name or node.outputs[0].name or "").encode()) % 2**24  # exact in float32
-        node.attributes["seed"] = (
-            ir.AttrInt64("seed", seed) if node.op_type == "Dropout" else ir.AttrFloat32("seed", float(seed))
-        )
+        if "seed" not in node.attributes:
+            node.attributes["seed"] = _seed(node)
     return replace(model, network=network)
+
+
+def unseeded(model: Model) -> Model:
+    """The same without the seeds that `seeded` gave, also after a pass."""
+    if not drawing(model):
+        return model
+    network = model.onnx.clone()
+    for node in drawing(replace(model, network=network)):
+        if "seed" in node.attributes and node.attributes["seed"].value == _seed(node).value:
+            node.attributes.pop("seed")
+    return replace(model, network=network)
+
+
+def _seed(node: ir.Node) -> ir.Attr:
+    number = zlib.crc32((node.name or node.outputs[0].name or "").encode()) % 2**24  # exact in float32
+    return ir.AttrInt64("seed", number) if node.op_type == "Dropout" else ir.AttrFloat32("seed", float(number))
 
 
 def _draws(node: ir.Node) -> bool:

@@ -35,7 +35,7 @@ def any_batch(model: Model) -> Runner:
         if total in (0, rows):
             return run(arrays)  # it says what does not fit
         parts = [run(_rows_from(data, start, rows)) for start in range(0, total, rows)]
-        return {name: np.concatenate([part[name] for part in parts])[:total] for name in parts[0]}
+        return {name: _joined([part[name] for part in parts])[:total] for name in parts[0]}
 
     return in_parts
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from compress.base import Context, Note
+from compress.own_tasks import Unlabelled
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged, best
 from compress.quantization.field import Field
@@ -59,7 +60,7 @@ def decide(
     field = Field(maker, judge, small=prefer == "size", progress=context.progress)
     static = field.static()
     if static and not any(loss.keeps for _, loss in static):
-        for made, loss in other_ranges(maker, [made.way for made, _ in static], judge):
+        for made, loss in other_ranges(maker, [made.way for made, _ in static], judge, refusing=field.refusing):
             field.offer(made, loss)
     looked = _looked(field, unseen, context, clock) if static else None
     timed_on = ""
@@ -101,7 +102,7 @@ def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: boo
 
 def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float) -> tuple[Judge, str]:
     """By labels where there are some, else by agreement with float, and on which data."""
-    if context.task is not None:
+    if context.task is not None and not isinstance(context.task, Unlabelled):
         return ByScore(context.task, model, max_drop), f"validation split of {context.task.name}"
     if unseen:
         return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"

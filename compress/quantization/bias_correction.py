@@ -14,7 +14,7 @@ where no data are at hand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,15 +22,17 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.quantization.calibration_data import first_of
+from compress.quantization.calls import Key, calls
 from compress.quantization.channel_means import channel_means
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import array, attribute, is_weight
-from export.naming import layer_of
+from compress.quantization.turned import written_out
+from export.forms import MAIN
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
 ENOUGH = 64  # samples: four times as many moved none of six reference models by more than 0.3 dB
-Means = dict[str, Array]  # a node or a layer -> a number for each channel of what it gives
+Means = dict[str, Array]  # a node -> a number for each channel of what it gives
 
 
 @dataclass
@@ -46,15 +48,21 @@ class BiasCorrection:
     model: Model
     batches: Sequence[Arrays]
     integer_bias: bool = True
+    _calls: Mapping[str, Key] = field(init=False)
     _float: Means = field(default_factory=dict)
     _found: dict[object, Means] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Keep as many batches as hold enough samples."""
+        """Keep as many batches as hold enough samples; see which nodes call the same layer."""
         self.batches = first_of(self.batches, ENOUGH)
+        network = self.model.onnx.clone()
+        written_out(network)
+        self._calls = calls({MAIN: network})[MAIN]
 
     def __call__(self, network: ir.Model, way: object) -> Means:
-        """By how much each channel of each layer is too large on average, those before it corrected.
+        """By how much each channel of what each node gives is too large on average, those before it corrected.
+
+        Calls of one layer have one shift: what they have on average.
 
         Args:
             network: the main graph in int8, with pairs; only looked at.
@@ -70,25 +78,26 @@ class BiasCorrection:
             self._float |= channel_means(self.model, missing, self.batches)
         model = replace(self.model, network=network, forms={})
         shifts: Means = {}
-        for names in _by_depth(network, dims):
+        layers = {name: self._calls.get(name, (name, 0)) for name in dims}
+        for names in _by_depth(network, layers):
             means = channel_means(model, {name: dims[name] for name in names}, self.batches)
-            new = _by_layer({name: means[name] - self._float[name] for name in means})
+            new = _by_layer({name: means[name] - self._float[name] for name in means}, layers)
             shift(network, new, integer_bias=self.integer_bias)
             shifts |= new
         return shifts
 
 
 def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True) -> None:
-    """Take shifts off the biases of a graph in place, in whichever form of the model it is.
+    """Take shifts off the biases of a graph in place.
 
     Args:
         network: in int8, with pairs.
-        shifts: by layer; one that this graph does not have, or not in int8, is left out.
+        shifts: by node; one that this graph does not have, or not in int8, is left out.
         integer_bias: whether the bias of a layer that has none yet shall be in int32.
     """
     edit = editors(network)[network.graph]
     for layer in list(_layers(network)):
-        by = shifts.get(layer_of(layer.node))
+        by = shifts.get(layer.name)
         if by is not None:
             _take_off(edit, layer, by, integer_bias)
     drop_unused(network)
@@ -143,19 +152,20 @@ def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
     return uses[0].node if other is not None and is_weight(other) and array(other).shape == (channels,) else None
 
 
-def _by_depth(network: ir.Model, known: Collection[str]) -> list[list[str]]:
+def _by_depth(network: ir.Model, layers: Mapping[str, Key]) -> list[list[str]]:
     """Names of nodes, those first that no other leads to; a layer that is called twice is as deep as its last call."""
     depths: dict[ir.Value, int] = {}
-    deepest: dict[str, int] = {}
+    deepest: dict[Key, int] = {}
     for node in network.graph:
         before = max((depths.get(value, 0) for value in _read(node)), default=0)
-        here = before + (node.name in known)
+        layer = layers.get(node.name or "")
+        here = before + (layer is not None)
         depths |= dict.fromkeys(node.outputs, here)
-        if node.name in known:
-            deepest[layer_of(node)] = max(deepest.get(layer_of(node), 0), here)
+        if layer is not None:
+            deepest[layer] = max(deepest.get(layer, 0), here)
     groups: dict[int, list[str]] = {}
-    for name in known:
-        groups.setdefault(deepest[layer_of(name)], []).append(name)
+    for name, layer in layers.items():
+        groups.setdefault(deepest[layer], []).append(name)
     return [groups[depth] for depth in sorted(groups)]
 
 
@@ -168,12 +178,12 @@ def _read(node: ir.Node) -> Iterator[ir.Value]:
                 yield from _read(inner)
 
 
-def _by_layer(of_nodes: Means) -> Means:
-    """What the calls of one layer have on average."""
-    calls: dict[str, list[Array]] = {}
+def _by_layer(of_nodes: Means, layers: Mapping[str, Key]) -> Means:
+    """What the calls of one layer have on average, for each of them."""
+    together: dict[Key, list[Array]] = {}
     for name, mean in of_nodes.items():
-        calls.setdefault(layer_of(name), []).append(mean)
-    return {layer: np.mean(means, axis=0) for layer, means in calls.items()}
+        together.setdefault(layers[name], []).append(mean)
+    return {name: np.mean(together[layers[name]], axis=0) for name in of_nodes}
 
 
 def _take_off(edit: Editor, layer: _Layer, shift: Array, integer_bias: bool) -> None:

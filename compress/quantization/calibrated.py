@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from compress.base import Progress
+from export.forms import MAIN
 from models.records import Arrays, Model
 
 from .calibration import form_histograms, histograms
@@ -56,26 +57,34 @@ def look(
         model: ONNX.
         batches: to calibrate with; re-iterable where the model has several forms.
         skip: patterns of layers that stay in float.
-        everything: look at all tensors.
+        everything: look at all tensors; of those that nothing rounds at the finite numbers alone.
         counted: whether to count values; without, only the method "minmax" has a range.
         symmetric: whether grids will be symmetric around zero.
         products: whether products of two activations may be rounded.
         progress: told of each run.
     """
 
-    def names_in(network: ir.Model) -> list[str]:
+    def rounded_in(network: ir.Model) -> list[str]:
         written_out(network := network.clone())
         placement = place(network, skip=skip, products=products)
         # the tensor itself too: where only a part computes in integers, what shared a grid may need its own
-        names = [v.name or "" for value in placement.rounded for v in (placement.root(value), value)]
-        if everything:
-            names += [value.name for node in network.graph for value in node.outputs if value.name]
-        return list(dict.fromkeys(names))
+        return [v.name or "" for value in placement.rounded for v in (placement.root(value), value)]
 
-    names = names_in(model.onnx)
-    of_forms = {form: wanted for form, part in model.forms.items() if (wanted := names_in(part.network))}
+    graphs: dict[str, ir.Model] = {MAIN: model.onnx, **{form: part.network for form, part in model.forms.items()}}
+    rounded = {form: dict.fromkeys(rounded_in(network)) for form, network in graphs.items()}
+    # of what is not rounded an infinity is no harm: a mask holds some, and half precision has them too
+    others = {form: _computed(graph, rounded[form]) if everything else [] for form, graph in graphs.items()}
+    names = {form: [*rounded[form], *others[form]] for form in graphs}
+    main = names.pop(MAIN)
+    further = {form: wanted for form, wanted in names.items() if wanted}
     return Calibrated(
-        histograms(model, names, batches, counted=counted, progress=progress) if names else {},
-        form_histograms(model, of_forms, batches, counted=counted),
+        histograms(model, main, batches, counted=counted, finite_of=others[MAIN], progress=progress) if main else {},
+        form_histograms(model, further, batches, counted=counted, finite_of=others),
         symmetric,
     )
+
+
+def _computed(network: ir.Model, rounded: Collection[str]) -> list[str]:
+    """Names of what the nodes of the main graph give beside what is rounded."""
+    values = (value for node in network.graph for value in node.outputs)
+    return list(dict.fromkeys(value.name for value in values if value.name and value.name not in rounded))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,12 @@ class Sweep:
     Args:
         names: of the tensors to look at.
         counted: whether to count values, or to take the ranges alone.
+        finite_of: names of those of which only the finite numbers are looked at: a mask may hold infinities.
     """
 
     names: Sequence[str]
     counted: bool = True
+    finite_of: Collection[str] = ()
     seen: dict[str, Histogram] = field(default_factory=dict)
 
     def look(self, tensors: Mapping[str, Array], first: int) -> None:
@@ -47,7 +50,11 @@ class Sweep:
         """
         for name in self.names:
             array = tensors[name]
-            if array.size == 0 or not np.issubdtype(array.dtype, np.floating):
+            if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
+                continue  # a list is a sequence of tensors
+            if name in self.finite_of:
+                array = array[np.isfinite(array)]
+            if array.size == 0:
                 continue
             histogram = self.seen.setdefault(name, Histogram(counted=self.counted))
             try:
@@ -62,6 +69,7 @@ def histograms(
     batches: Iterable[Arrays],
     *,
     counted: bool = True,
+    finite_of: Collection[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Histogram]:
     """Run the data through the model once, and note what each named float tensor holds.
@@ -71,6 +79,7 @@ def histograms(
         names: of tensors in the main graph and in the bodies that can be looked into; inputs and outputs are allowed.
         batches: re-iterable or not, of any length; named inputs of one batch.
         counted: whether to count values, or to take the ranges alone, which is quicker.
+        finite_of: names of those of which only the finite numbers are looked at.
         progress: told of each run: samples done, and in all where that is known.
 
     Raises:
@@ -80,7 +89,7 @@ def histograms(
     watched = [name for name in dict.fromkeys(names) if name not in inputs]
     session = watching(model.onnx, watched)
     wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
-    sweep = Sweep(names, counted)
+    sweep = Sweep(names, counted, finite_of)
     done, total = 0, count(batches) if isinstance(batches, Kept | list | tuple) else 0
     for tensors, samples in runs(session, model.inputs, wanted, batches):
         sweep.look(tensors, done)
@@ -95,7 +104,12 @@ def histograms(
 
 
 def form_histograms(
-    model: Model, names: Mapping[str, Sequence[str]], batches: Iterable[Arrays], *, counted: bool = True
+    model: Model,
+    names: Mapping[str, Sequence[str]],
+    batches: Iterable[Arrays],
+    *,
+    counted: bool = True,
+    finite_of: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Histogram]]:
     """The same in further forms, run as a device runs them: one after another, states stepped.
 
@@ -108,6 +122,7 @@ def form_histograms(
         names: form -> names of tensors in its graph.
         batches: of the main form.
         counted: whether to count values, or to take the ranges alone.
+        finite_of: form -> names of those of which only the finite numbers are looked at.
 
     Returns:
         form -> tensor -> histogram; forms that need inputs which nobody gives are not among them.
@@ -124,7 +139,7 @@ def form_histograms(
         if form == MAIN:
             return {}
         made = dict(zip(wanted[form], sessions[form].run(wanted[form], dict(arrays)), strict=True))
-        sweep = sweeps.setdefault(form, Sweep(names.get(form, ()), counted))
+        sweep = sweeps.setdefault(form, Sweep(names.get(form, ()), counted, finite_of.get(form, ())))
         sweep.look({**made, **arrays}, done)
         return made
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.bias_correction import Means, shift
 from compress.quantization.calibrated import Calibrated
+from compress.quantization.calls import Key, calls
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.equalize import Name
 from compress.quantization.half import compute_half, store_half
@@ -29,7 +30,6 @@ from compress.quantization.turned import read_from_kernel, shared_again, written
 from compress.quantization.ways import Way
 from compress.quantization.weights_only import write_weights
 from export.forms import MAIN
-from export.naming import layer_of
 from export.prepare import opset_of
 from models.errors import CompressError
 from models.records import Model
@@ -45,7 +45,7 @@ _FLOAT = Way(kind="float")
 class Candidate:
     """A model that may be returned: how it was made, what changed, and what stayed in float and why.
 
-    `shifts` were taken off its biases, by layer.
+    `shifts` were taken off its biases, by node of the main graph.
     """
 
     name: str
@@ -133,7 +133,8 @@ class Maker:
             if opset_of(network) < PAIRS_OPSET:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             written_out(network)
-        floats = self._floats(graphs)
+        layers = calls(graphs)
+        floats = self._floats(graphs, layers)
         shifts: Means = {}
 
         def edit(form: str, network: ir.Model) -> Edited:
@@ -144,9 +145,10 @@ class Maker:
             refused = placement.refused
             write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)
             if form == MAIN and self.correction is not None:
-                key = (way.per_channel, way.calibration, frozenset(floats[form]))
+                key = (way.per_channel, way.unsigned, way.calibration, frozenset(floats[form]))
                 shifts.update(self.correction(network, key))
-            shift(network, shifts, integer_bias=self.scheme.integer_bias)
+            here = shifts if form == MAIN else _of_the_same(shifts, layers[MAIN], layers[form])
+            shift(network, here, integer_bias=self.scheme.integer_bias)
             if way.dynamic_rest:
                 more, refused = self._dynamic_rest(network, way, floats[form], refused)
                 changed += more
@@ -243,22 +245,24 @@ class Maker:
                 return placement, found
             floats = {**dict.fromkeys(_beside(placement, missing), UNSEEN), **floats}
 
-    def _floats(self, graphs: Mapping[str, ir.Model]) -> dict[str, dict[str, str]]:
+    def _floats(
+        self, graphs: Mapping[str, ir.Model], layers: Mapping[str, Mapping[str, Key]]
+    ) -> dict[str, dict[str, str]]:
         """In each form the nodes that stay in float because their layer does in another one, with the reason."""
         floats: dict[str, dict[str, str]] = {form: dict(self.floats) if form == MAIN else {} for form in graphs}
         while len(graphs) > 1:
-            nodes: dict[str, dict[str, str]] = {}
-            refused: dict[str, str] = {}
+            placed: dict[str, list[str]] = {}
+            refused: dict[Key, str] = {}
             for form, network in graphs.items():
                 placement, _ = self._placed(form, network, floats[form])
-                nodes[form] = {node.name or "": layer_of(node) for node in placement.layers}
+                placed[form] = [node.name or "" for node in placement.layers]
                 left = {note.layer: note.text for note in placement.refused}
                 for node in network.graph.all_nodes():
                     if node.op_type in STATIC and weights_of(node) and node.name in left:
-                        refused.setdefault(layer_of(node), f"float in form {form!r}: {left[node.name]}")
+                        refused.setdefault(layers[form][node.name], f"float in form {form!r}: {left[node.name]}")
             new = {
-                form: {name: refused[layer] for name, layer in named.items() if layer in refused}
-                for form, named in nodes.items()
+                form: {name: refused[layers[form][name]] for name in names if layers[form][name] in refused}
+                for form, names in placed.items()
             }
             if not any(new.values()):
                 break
@@ -282,6 +286,12 @@ class Maker:
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
+
+
+def _of_the_same(shifts: Means, main: Mapping[str, Key], layers: Mapping[str, Key]) -> Means:
+    """Shifts of the main graph's nodes as those of another form's, where they call the same layer."""
+    known = {main[name]: by for name, by in shifts.items() if name in main}
+    return {name: known[layer] for name, layer in layers.items() if layer in known}
 
 
 def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:

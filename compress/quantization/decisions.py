@@ -22,6 +22,7 @@ from compress.quantization.onnx_weights import everywhere, exactly, weights_of
 from compress.quantization.schemes import Scheme
 from compress.quantization.ways import Way
 from export.forms import MAIN
+from export.prepare import opset_of
 from models.errors import UsageError, did_you_mean
 from models.records import Model
 
@@ -39,8 +40,9 @@ class Decisions:
         device: the target it was decided for.
         way: how the whole is made.
         layers: decision by layer of the main graph, one of `WORDS`; a layer that is not named is decided by the way.
+        opset: of the graph that was quantized, which may have been raised; 0 where the table does not say.
         ranges: of tensors, by form and name; of static int8.
-        shifts: taken off biases, by layer.
+        shifts: taken off biases, by node of the main graph.
         factors: what channels were divided by, by the names of the constants at their junction.
         fills: of masks, by the Softmax behind them.
     """
@@ -48,6 +50,7 @@ class Decisions:
     device: str
     way: Way
     layers: Mapping[str, str]
+    opset: int = 0
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     shifts: Mapping[str, Array] = field(default_factory=dict)
     factors: Mapping[Name, Array] = field(default_factory=dict)
@@ -69,6 +72,7 @@ def document(made: Candidate, maker: Maker, rows: Sequence[LayerRow], *, device:
         "schema": SCHEMA,
         "model": maker.model.name,
         "device": device,
+        "opset": opset_of(maker.model.onnx),
         "way": asdict(made.way),
         "layers": [asdict(row) for row in rows],
         "ranges": {
@@ -96,6 +100,7 @@ def read(path: str | Path) -> Decisions:
         found = Decisions(
             device=content["device"],
             way=Way(**content["way"]),
+            opset=int(content.get("opset", 0)),
             layers=layers,
             ranges=ranges,
             shifts=shifts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,10 +11,10 @@ from compress.base import Progress
 from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged
 from compress.quantization.loss import Judge, Loss
+from compress.quantization.refused import REFUSALS, reason
 from compress.quantization.ways import Way
 from export.onnx_file import to_bytes
-from export.session import optimized_graph
-from models.errors import CompressError
+from export.session import optimized_graph, session
 from models.records import Model
 
 # operators of the optimized graph that compute in integers
@@ -99,39 +100,50 @@ class Field:
 
     def _try(self, way: Way) -> None:
         """Make it and take it, unless it cannot be made or changes nothing."""
-        try:
+        with self.refusing(way.name):
             made = self.maker.make(way)
             nodes = self._integer_nodes(made)
-        except CompressError as error:  # an old graph that no converter raises, or one that the runtime does not take
-            self._refuse(way.name, str(error))
-            return
-        if not made.changed:
-            self._refuse(way.name, "it changes no layer")
-        elif self.maker.scheme.fuses and not nodes and way.kind in ("static", "dynamic"):
-            self._refuse(way.name, "the runtime computes nothing of it in integers")
-        else:
-            self._tell("judging candidates", len(self.judged), len(self.judged) + 1, way.name)
-            self._take(made, nodes, self.judge(made.model))
+            if not made.changed:
+                self._refuse(way.name, "it changes no layer")
+            elif self.maker.scheme.fuses and not nodes and way.kind in ("static", "dynamic"):
+                self._refuse(way.name, "the runtime computes nothing of it in integers")
+            else:
+                self._tell("judging candidates", len(self.judged), len(self.judged) + 1, way.name)
+                self._take(made, nodes, self.judge(made.model))
+
+    @contextmanager
+    def refusing(self, name: str) -> Iterator[None]:
+        """Note a candidate that cannot be made or run within the block, with the reason, and leave the block."""
+        try:
+            yield
+        except REFUSALS as error:  # an old graph that no converter raises, or one that the runtime does not take
+            self._refuse(name, reason(error))
 
     def offer(self, made: Candidate, loss: Loss) -> None:
         """Take one more that was judged elsewhere; one that loses too much need not be timed."""
-        if loss.keeps:
-            self._take(made, self._integer_nodes(made), loss)
-        else:
+        if not loss.keeps:
             self._refuse(made.name, f"it loses too much: {loss.text}")
+            return
+        with self.refusing(made.name):
+            self._take(made, self._integer_nodes(made), loss)
 
     def try_without(self, way: Way, floats: Floats) -> None:
         """Judge a candidate in which some layers stay in float, and offer it."""
         if any(one.way == way and one.name.endswith(floats.words) for one in self.candidates.values()):
             return
-        made = self.without(way, floats)
-        self.offer(made, self.judge(made.model))
+        with self.refusing(self.name_without(way, floats)):
+            made = self.without(way, floats)
+            self.offer(made, self.judge(made.model))
+
+    def name_without(self, way: Way, floats: Floats) -> str:
+        """What a candidate is called in which some layers stay in float: for how many they are."""
+        method = "" if way.calibration == self.maker.calibration else f", {way.calibration}"
+        return f"{way.name}{method}, {floats.words}"
 
     def without(self, way: Way, floats: Floats) -> Candidate:
-        """A candidate in which some layers stay in float, named for how many they are."""
+        """A candidate in which some layers stay in float."""
         made = replace(self.maker, floats={**self.maker.floats, **floats}).make(way)
-        method = "" if way.calibration == self.maker.calibration else f", {way.calibration}"
-        return replace(made, name=f"{made.name}{method}, {floats.words}")
+        return replace(made, name=self.name_without(way, floats))
 
     def _take(self, made: Candidate, nodes: Mapping[str, int], loss: Loss) -> None:
         self.candidates[made.name], self.nodes[made.name] = made, nodes
@@ -152,6 +164,9 @@ class Field:
         self.refused.append({"name": name, "refused": why})
 
     def _integer_nodes(self, made: Candidate) -> Mapping[str, int]:
+        """Of the main form; the others, which are timed and not judged, are loaded to see that they can be."""
+        for form in made.model.forms:
+            session(made.model, form=form)
         return integer_nodes(made.model) if self.maker.scheme.fuses and made.way.kind in ("static", "dynamic") else {}
 
     def _tell(self, what: str, done: int, total: int, detail: str) -> None:

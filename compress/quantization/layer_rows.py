@@ -19,7 +19,7 @@ from compress.quantization.study import Study
 from compress.quantization.turned import written_out
 from compress.quantization.used_bits import used_bits
 from compress.quantization.watched import open_graphs, watched
-from export.session import onnx_runner, stream
+from export.session import runner_for, stream
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
@@ -137,12 +137,14 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
     pairs = {name: other for name, other in pairs.items() if other in theirs}
     signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
     runs = (
-        stream(onnx_runner(watched(m, list(n))), m.inputs, unseen)
+        stream(runner_for(watched(m, list(n))), m.inputs, unseen)
         for m, n in ((prepared, pairs), (made, pairs.values()))
     )
     for float_outputs, outputs in zip(*runs, strict=True):
         for name, other in pairs.items():
             real = float_outputs[name].astype(np.float64)
+            if real.shape != outputs[other].shape:  # its size follows the values
+                continue
             signal[name] += float(np.square(real).sum())
             noise[name] += float(np.square(real - outputs[other]).sum())
     # a branch of an If that is not taken gives nothing, and so no signal

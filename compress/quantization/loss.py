@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from compress.agreement import Compared, compare, rows_of
+from compress.agreement import Agreement, Compared
 from compress.choices import decides
 from export.session import runner_for, stream
 from export.stepped import any_batch
@@ -75,10 +75,10 @@ class ByAgreement:
 
     def __call__(self, candidate: Model) -> Loss:
         """Compare its outputs with float's."""
-        compared: dict[str, Compared] = {}
-        names = [spec.name for spec in self.model.outputs]
+        agreed = Agreement(self.choices)
         for batch, wanted, found in zip(self.held_out, self.float, self._outputs(candidate), strict=True):
-            compare(wanted, found, compared, names, self.choices, rows_of(batch))
+            agreed.add(wanted, found, batch)
+        compared = agreed.outputs
         levels = [one.sqnr_db for one in compared.values() if one.sqnr_db is not None]
         noise = min(levels, default=math.inf)
         flips = [compared[name].wrong for name in self.choices]

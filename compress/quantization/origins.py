@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from compress.quantization.histogram import Range
+from compress.quantization.turned import SUFFIX, turned_from
 from export.naming import layer_of
 
 Ids = dict[tuple[object, ...], int]  # what a tensor is made of -> a number for it, the same in all forms
@@ -16,8 +17,8 @@ Ids = dict[tuple[object, ...], int]  # what a tensor is made of -> a number for 
 def origins(network: ir.Model, ids: Ids) -> dict[ir.Value, int]:
     """A number for each tensor of a graph: two are alike where the same operations follow the same layers.
 
-    What a layer gives is known by the layer alone, however often it is called; what belongs to no layer, by its
-    operator and by what it is made of, back to layers and inputs.
+    What a layer gives is known by the layer and its weights alone, however often it is called; what belongs to no
+    layer, by its operator and by what it is made of, back to layers and inputs.
 
     Args:
         network: only looked at.
@@ -38,8 +39,14 @@ def origins(network: ir.Model, ids: Ids) -> dict[ir.Value, int]:
         ]
         for position, value in enumerate(node.outputs):
             named = layer != node.name
-            found[value] = number(layer if named else "", node.op_type, position, *(() if named else made))
+            found[value] = number(layer if named else "", node.op_type, position, *(_weights(node) if named else made))
     return found
+
+
+def _weights(node: ir.Node) -> tuple[str, ...]:
+    """Names of the weights that a node reads: two of one operator in a layer may differ by them alone."""
+    sources = (value if value is None or value.const_value is not None else turned_from(value) for value in node.inputs)
+    return tuple(name.removesuffix(SUFFIX) for value in sources if value is not None and (name := _constant(value)))
 
 
 def _constant(value: ir.Value | None) -> str:
@@ -72,6 +79,6 @@ def ranges_by_reader(network: ir.Model, seen: Mapping[str, Range]) -> dict[tuple
 
 
 def readers(value: ir.Value) -> list[tuple[object, ...]]:
-    """The layers that read a tensor, each as (layer, operator, input)."""
+    """The layers that read a tensor, each as (layer, operator, input, weights)."""
     uses = [(layer_of(use.node), use.node, use.idx) for use in value.uses()]
-    return [(layer, node.op_type, position) for layer, node, position in uses if layer != node.name]
+    return [(layer, node.op_type, i, *_weights(node)) for layer, node, i in uses if layer != node.name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from .candidates import Candidate, Maker
@@ -13,7 +14,13 @@ from .ways import Way
 ORDER: tuple[Method, ...] = ("mse", "percentile", "entropy", "minmax")
 
 
-def other_ranges(maker: Maker, lost: Sequence[Way], judge: Judge) -> Iterator[tuple[Candidate, Loss]]:
+def other_ranges(
+    maker: Maker,
+    lost: Sequence[Way],
+    judge: Judge,
+    *,
+    refusing: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Iterator[tuple[Candidate, Loss]]:
     """Candidates in the place of those that lost too much, each with its loss, named for what is other.
 
     First the channels are equalized, where there is something to equalize; then ranges are by another method. Of each
@@ -24,16 +31,19 @@ def other_ranges(maker: Maker, lost: Sequence[Way], judge: Judge) -> Iterator[tu
         maker: of the candidates that lost.
         lost: the ways of static candidates.
         judge: of what a candidate costs.
+        refusing: gives, for a name, what one that cannot be made or run is refused within; it counts as one that lost.
     """
     if not lost or maker.calibrated is None:
         return
     for ways in _tries(maker, lost):
         for way in ways:
-            made = maker.make(way)
-            loss = judge(made.model)
-            method = "" if way.calibration == lost[0].calibration else f", {way.calibration}"
-            yield replace(made, name=f"{made.name}{method}"), loss
-            if not loss.keeps:
+            name = way.name if way.calibration == lost[0].calibration else f"{way.name}, {way.calibration}"
+            tried: list[tuple[Candidate, Loss]] = []
+            with refusing(name):
+                made = maker.make(way)
+                tried.append((replace(made, name=name), judge(made.model)))
+            yield from tried
+            if not any(loss.keeps for _, loss in tried):
                 break
         else:
             return

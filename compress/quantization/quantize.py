@@ -23,14 +23,18 @@ from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
 from compress.quantization.masks import nearer_masks, notes
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
+from compress.quantization.pace import slower_here
 from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.schemes import Scheme, scheme_for
 from compress.quantization.study import Study, study
 from compress.quantization.ways import Way
 from export.device import Device, find_device
+from export.draws import seeded, told, unseeded
 from export.folded import folded
 from export.onnx_file import to_bytes
+from export.prepare import opset_of
+from export.session import repeats
 from models.errors import CompressError, UsageError
 from models.records import Arrays, Model
 
@@ -116,7 +120,8 @@ class Quantize:
             return self._replayed(model, context, device, scheme)
         seen, unseen = gather(model, context, self.samples)
         self._check(scheme, device, bool(seen), model)
-        came = folded(model, seen)
+        given = seeded(model)  # so that calibration and correction see one network, and not another at each run
+        came = folded(given, seen)
         prepared = self._raised(came.model, seen) if seen and self.mode in ("auto", "static") else came.model
         masked = nearer_masks(prepared, seen if self.mode != "fp16" else ())
         maker = self._maker(masked.model, scheme, seen, context)
@@ -128,12 +133,14 @@ class Quantize:
         else:
             way = Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
             made = maker.make(replace(way, equalize=self.equalize and self.mode == "static"))
-            facts = {"integer_nodes": integer_nodes(made.model) if scheme.fuses else {}}
+            nodes = integer_nodes(made.model) if scheme.fuses else {}
+            facts = {"integer_nodes": nodes, **slower_here(prepared, made, context, device, unseen)}
             looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
         method = {} if made.calibration is None else {"calibration": made.calibration}
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
-        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped)
-        return _outcome(model, made, maker, facts, skipped, unseen, looked)
+        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped, *_drawn(model, seen))
+        outcome = _outcome(given, made, maker, facts, skipped, unseen, looked)
+        return replace(outcome, model=unseeded(outcome.model))
 
     def _replayed(self, model: Model, context: Context, device: Device, scheme: Scheme) -> Outcome:
         """What a decision table says."""
@@ -144,8 +151,8 @@ class Quantize:
                 f"Give --device {table.device}, or decide anew."
             )
         came = folded(model)
-        prepared = self._raised(came.model, ()) if table.way.kind == "static" else came.model
-        made, maker = replay(table, prepared, scheme, skip=self.skip)
+        older = table.way.kind == "static" or opset_of(came.model.onnx) < table.opset
+        made, maker = replay(table, self._raised(came.model, ()) if older else came.model, scheme, skip=self.skip)
         nodes = integer_nodes(made.model) if scheme.fuses else {}
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
         outcome = _outcome(model, made, maker, facts, _skipped(made, came.left), (), None)
@@ -239,6 +246,12 @@ def _risk(made: Candidate, samples: int) -> tuple[Note, ...]:
     """That too few samples were calibrated with, where ranges were taken from them."""
     text = too_few(samples) if made.calibration is not None and made.changed else ""
     return (Note("", text),) if text else ()
+
+
+def _drawn(model: Model, seen: Sequence[Arrays]) -> tuple[Note, ...]:
+    """That the network draws random numbers, unless two runs show that none of them matters."""
+    text = told(model)
+    return (Note("", text),) if text and not (seen and repeats(model, seen[0])) else ()
 
 
 def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:

@@ -124,6 +124,8 @@ class _Writer:
             read[-1].dtype = ir.DataType.BOOL
             new = body.node("Where", [read[-1], new, before], output="held")
         parts = parts if _is_read(self.node, 0) else ()
+        for value in (new, *parts):  # the runtime runs no Scan of a rank that nobody knows, and x may have one
+            value.dtype, value.shape = ir.DataType.FLOAT, ir.Shape([None, self.layer.hidden])
         body.graph.outputs.extend([new, *parts])
         ways = {"scan_input_directions": [1] * len(read)} if backward else {}
         if backward and parts:

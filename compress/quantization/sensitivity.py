@@ -6,6 +6,7 @@ because some of it the next layers take away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from compress.base import Progress
 from compress.quantization.calibration_data import first_of
 from compress.quantization.candidates import Maker
 from compress.quantization.loss import ByAgreement
+from compress.quantization.refused import REFUSALS
 from compress.quantization.ways import Way
 from models.records import Arrays
 
@@ -28,7 +30,9 @@ def sensitivities(
     *,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """SQNR of the outputs in decibels, by layer of the main graph; infinite where the layer changes nothing.
+    """SQNR of the outputs in decibels, by layer of the main graph.
+
+    It is infinite where the layer changes nothing, and minus that where the layer alone cannot be made or run in int8.
 
     Args:
         maker: of the candidates.
@@ -48,6 +52,9 @@ def sensitivities(
         if progress is not None:
             progress("trying layers alone", position, len(names), detail=name)
         others = {other: OTHERS for other in names if other != name}
-        made = replace(alone, floats={**maker.floats, **others}).make(way)
-        found[name] = judge(made.model).sqnr_db or 0.0
+        try:
+            made = replace(alone, floats={**maker.floats, **others}).make(way)
+            found[name] = judge(made.model).sqnr_db or 0.0
+        except REFUSALS:
+            found[name] = -math.inf
     return found

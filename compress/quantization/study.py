@@ -116,9 +116,10 @@ def fewest_floats(field: Field, looked: Study) -> Floats | None:
     tried: dict[int, tuple[Candidate, Loss]] = {}
 
     def keeps(count: int) -> bool:
-        made = field.without(looked.whole.way, floats(count))
-        tried[count] = made, field.judge(made.model)
-        return tried[count][1].keeps
+        with field.refusing(field.name_without(looked.whole.way, floats(count))):
+            made = field.without(looked.whole.way, floats(count))
+            tried[count] = made, field.judge(made.model)
+        return count in tried and tried[count][1].keeps
 
     low, high = 0, 1
     while high < len(ranked) and not keeps(high):

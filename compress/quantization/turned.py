@@ -17,6 +17,7 @@ from compress.quantization.onnx_edit import drop_unused, editors
 from compress.quantization.onnx_weights import array, is_skipped, is_weight
 from compress.quantization.weights_only import STORED, widened
 
+SUFFIX = ".turned"  # of the name of what is written out
 Turned = dict[ir.Value, ir.Value]  # the constant written out -> the computed tensor that it stands for
 
 
@@ -26,11 +27,11 @@ def written_out(network: ir.Model) -> Turned:
     edit = editors(network)[network.graph]
     for node in list(network.graph):
         value = node.inputs[1] if node.op_type == "MatMul" and len(node.inputs) > 1 else None
-        source = _turned(value)
+        source = turned_from(value)
         if value is not None and source is not None:
             constant = next((c for c, v in found.items() if v is value), None)
             if constant is None:
-                constant = edit.constant(f"{source.name}.turned", np.ascontiguousarray(array(source).T))
+                constant = edit.constant(f"{source.name}{SUFFIX}", np.ascontiguousarray(array(source).T))
                 found[constant] = value
             node.replace_input_with(1, constant)
     return found
@@ -81,7 +82,7 @@ def read_from_kernel(network: ir.Model, taken: Mapping[str, str], skip: Sequence
     return changed
 
 
-def _turned(value: ir.Value | None) -> ir.Value | None:
+def turned_from(value: ir.Value | None) -> ir.Value | None:
     """The matrix that this is, turned; None for anything else."""
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "Transpose" or node.inputs[0] is None:

@@ -3,6 +3,9 @@
 What a branch of an If computes is made an output of the branch, of the If, and of what holds that; the other branch
 gives an empty array in its place. What the body of a Scan computes is stacked over its turns. A Loop may compute arrays
 of another shape each turn, which nothing can stack, so its body stays closed.
+
+A tensor of the main graph whose type nobody says becomes an output without one: the runtime knows it, and a mask is no
+float. In a body all that is looked at is what may be rounded, and so float.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def show(network: ir.Model, names: Sequence[str]) -> list[str]:
         while node is not None:
             value = _given_by(node, value, taken)
             node = holders[graph_of(value)]
-        value.name, value.type = name, value.type or ir.TensorType(ir.DataType.FLOAT)
+        value.name = name
         network.graph.outputs.append(value)
     return shown
 

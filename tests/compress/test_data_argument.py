@@ -197,6 +197,27 @@ def test_agreement_of_values_is_the_share_of_the_power_that_varies():
     assert task.score(lambda arrays: {"y": np.nan * same(arrays)["y"]}).value == 0.0
 
 
+def test_a_metric_needs_labels(model):
+    np.save("d.npy", images()[0])
+    with pytest.raises(DataError, match=r"'my_data:right' is given labels, and data 'd\.npy' has none: add y"):
+        task_for("d.npy", model, metric="my_data:right").score(runner_for(model))
+
+
+def test_agreement_looks_at_all_outputs_but_states(model):
+    np.save("d.npy", images()[0])
+    task = replace(task_for("d.npy", model), reference=both, answers=("a", "b"), choices=("a",))
+    assert task.score(both).value == 1.0
+    off = task.score(lambda arrays: {**both(arrays), "b": np.zeros((len(arrays["x"]), 2))})
+    assert off.value < 0.6 and off.samples.shape == (6,)
+    assert task.statistics(off.samples, np.ones((1, 6)))[0] == pytest.approx(off.value)
+    assert task.score(lambda arrays: {**both(arrays), "b": np.zeros(3)}).value == 0.0
+
+
+def both(arrays):
+    rows = arrays["x"].reshape(len(arrays["x"]), -1)
+    return {"a": rows[:, :3], "b": 100 + rows[:, 3:5]}
+
+
 def test_digits_come_as_images_or_as_rows():
     wide = Model(torch.nn.Linear(64, 10), inputs=["x:float32[N,64]"])
     tall = Model(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), inputs=["x:float32[N,1,8,8]"])

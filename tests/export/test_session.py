@@ -1,9 +1,12 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 import compress  # noqa: F401
+from export import wrap as lifting
 from export.session import (
     PROVIDERS,
     check_arrays,
@@ -16,6 +19,7 @@ from export.session import (
     session,
     stream,
 )
+from export.to_onnx import to_onnx
 from models.errors import CompressError, DataError, DeviceError
 from models.records import InputSpec, Model, OutputSpec
 
@@ -137,3 +141,36 @@ def test_a_fused_node_is_profiled_under_the_name_it_began_with(two_layers):
 def test_the_optimized_graph_is_counted(two_layers):
     assert optimized_graph(two_layers)["Conv"] == 1
     assert "Relu" not in optimized_graph(two_layers)
+
+
+def test_a_product_in_half_precision_behind_a_transpose_is_loaded_and_not_the_end_of_the_process():
+    """onnxruntime 1.32 crashes where it fuses the two on a processor, which has no such kernel."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Transpose", ["half"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("MatMul", ["turned", "w"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    x = InputSpec(name="x", dtype="float32", dims=("N", "T", 4))
+    y = OutputSpec(name="y", dtype="float32", dims=("T", "N", 4))
+    weight = numpy_helper.from_array(2 * np.eye(4, dtype=np.float16), "w")
+    given = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    found = onnx_runner(model(nodes, [x], [y], [weight]))({"x": given})["y"]
+    np.testing.assert_array_equal(found, 2 * given.transpose(1, 0, 2))
+
+
+def test_a_parameter_that_is_given_out_as_it_is_is_an_array_like_any_other():
+    class Actor(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean, self.log_std = nn.Linear(4, 3), nn.Parameter(torch.tensor([0.0, 1.0, 2.0]))
+
+        def forward(self, x):
+            mean = self.mean(x)
+            return mean, self.log_std.expand_as(mean), self.log_std
+
+    lifted = lifting.Model(Actor().eval(), inputs=[X])
+    for made in (lifted, to_onnx(lifted)):
+        _, wide, plain = runner_for(made)({"x": np.ones((2, 4), np.float32)}).values()
+        np.testing.assert_array_equal(wide, [[0, 1, 2]] * 2)
+        np.testing.assert_array_equal(plain, [0, 1, 2])

@@ -136,3 +136,34 @@ def test_what_was_found_once_is_not_looked_for_again():
     first = correction(network, "way")
     correction.batches = []  # a sweep over nothing would find no mean
     assert correction(network, "way") is first
+
+
+def scoped(*weights):
+    """Products under one scope, as TensorFlow and the older exporter name them; weights of one name are one."""
+    net, y = Net(4), "x"
+    made = {}
+    for i, (weight, rows, columns) in enumerate(weights):
+        if weight not in made:
+            made[weight] = net.weight(weight, columns, rows), net.const(f"{weight}.b", np.full(columns, 0.1))
+        y = net.op("Gemm", y, *made[weight], name="net/Gemm" + (f"_{i}" if i else ""), transB=1)
+        y = net.op("Relu", y, name=f"relu{i}")
+    return fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", weights[-1][2])}))
+
+
+@pytest.mark.parametrize("widths", [(6, 6, 6), (6, 9, 4)], ids=["alike", "different"])
+def test_layers_of_one_scope_are_corrected_each_for_itself(widths):
+    model = scoped(("u", 6, widths[0]), ("v", widths[0], widths[1]), ("w", widths[1], widths[2]))
+    batches = data(model)
+    made = static(model, batches)
+    shifts = BiasCorrection(model, batches)(made.onnx, "once")
+    assert [len(by) for by in shifts.values()] == list(widths)
+    means = [by.mean() for by in shifts.values()]
+    assert len(set(means)) == len(means)
+    assert mean_error(model, corrected(model, made, batches), batches).mean() < mean_error(model, made, batches).mean()
+
+
+def test_two_calls_of_one_layer_have_one_shift():
+    model = scoped(("w", 6, 6), ("w", 6, 6))
+    batches = data(model)
+    first, second = BiasCorrection(model, batches)(static(model, batches).onnx, "once").values()
+    np.testing.assert_array_equal(first, second)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from compress.quantization.calibrated import look
 from compress.quantization.calibration import histograms
 from compress.quantization.calibration_data import Kept
 from compress.quantization.histogram import Range
+from export.prepare import strip
 from models.errors import DataError
 from models.records import InputSpec, example
 from tests.compress.onnx_nets import Net, conv_net, mlp, stream
@@ -118,3 +120,32 @@ def test_many_samples_take_no_more_memory_than_few():
     peak(1)
     few, many = peak(4), peak(16)
     assert many <= 1.1 * few
+
+
+def masked():
+    """What is greater than a threshold, the rest at minus infinity: a mask in booleans, a shape in integers."""
+    net = Net()
+    mask = net.op("Greater", "x", net.const("least", 0.0), name="mask")
+    scores = net.op("Where", mask, "x", net.const("fill", -np.inf), name="scores")
+    shape = net.op("Shape", "x", name="shape")
+    shares = net.op("Reshape", net.op("Softmax", scores, name="shares", axis=-1), shape, name="same")
+    net.matmul(shares, 4, 4, name="head")
+    return net.model((InputSpec(name="x", dtype="float32", dims=("N", 4)),), {"y": ("N", 4)})
+
+
+def test_of_all_that_is_computed_the_floats_are_looked_at_and_of_what_is_not_rounded_the_finite_ones():
+    x = np.array([[1, -2, 3, -4], [-1, 2, -3, 0.5]], np.float32)
+    model = masked()
+    strip(model.onnx)  # as preparation leaves it: nobody says what is a boolean
+    seen, _ = look(model, [{"x": x}], everything=True, counted=False).ranges()
+    assert seen["scores_out"] == Range(0.0, 3.0)  # a range holds zero
+    assert not {"mask_out", "shape_out"} & set(seen)
+    assert {"shares_out", "same_out", "head_out"} <= set(seen)
+
+
+def test_what_is_rounded_may_hold_no_infinity():
+    net = Net()
+    net.linear(net.op("Log", "x", name="log"), 4, 4, name="fc")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 4)),), {"y": ("N", 4)})
+    with pytest.raises(DataError, match="'log_out' becomes infinite at sample 1"):
+        look(model, [{"x": np.zeros((1, 4), np.float32)}], everything=True)

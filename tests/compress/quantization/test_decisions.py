@@ -108,3 +108,15 @@ def test_the_table_holds_what_the_rows_say():
     assert made.decisions["layers"] == [asdict(row) for row in made.layers]
     x = data(model, 1, seed=7)[0]
     assert np.isfinite(onnx_runner(made.model)(x)["logits"]).all()
+
+
+def test_a_graph_that_was_raised_is_raised_again(tmp_path):
+    """Of an old file auto has a newer graph, whichever way it then chooses."""
+    model = conv_net(opset=11)
+    outcome = Quantize()(model, Context(calibration=[example(model.inputs, {"N": 40})]))
+    assert outcome.facts["chosen"] in ("weights", "fp16")  # without a clock
+    assert outcome.decisions["opset"] == 13
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps(plain(outcome.decisions)))
+    again = Quantize(decisions=str(table))(model, Context())
+    assert to_bytes(again.model) == to_bytes(outcome.model)

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compress.base import Context
 from compress.quantization.half import compute_half
 from compress.quantization.histogram import Range
+from compress.quantization.quantize import Quantize
 from export.folded import fold
 from export.parity import sqnr_db
 from export.session import onnx_runner
-from models.records import example, sizes_of
-from tests.compress.onnx_nets import attention, conv_net, recurrent
+from models.records import InputSpec, example, sizes_of
+from tests.compress.onnx_nets import Net, attention, conv_net, recurrent
 
 
 @pytest.mark.parametrize("build", [conv_net, attention, recurrent], ids=["conv", "attention", "gru"])
@@ -35,3 +37,33 @@ def test_a_node_whose_numbers_overflow_stays_in_float():
     assert "stem" in [note.layer for note in changed]
     x = example(model.inputs, {"N": 2}, seed=50)
     assert sqnr_db(onnx_runner(model)(x)["logits"], onnx_runner(replace(model, network=network))(x)["logits"]) > 50
+
+
+def masked_attention(fill):
+    """One head over words whose mask comes as integers, 1 for a word; `fill` stands where it is 0."""
+    net, dim = Net(8), 16
+    x = net.op("Gather", net.const("embed.weight", net.rng.standard_normal((50, dim))), "ids", name="embed")
+    q, k, v = (net.matmul(x, dim, dim, name=name) for name in ("q", "k", "v"))
+    scores = net.op("MatMul", q, net.op("Transpose", k, name="kt", perm=[0, 2, 1]), name="scores")
+    words = net.op("Unsqueeze", "mask", net.const("axis", [1], np.int64), name="wide")
+    is_word = net.op("Greater", words, net.const("none", 0, np.int64), name="is_word")
+    scores = net.op("Where", is_word, scores, net.const("fill", fill), name="masked")
+    net.matmul(net.op("MatMul", net.op("Softmax", scores, name="softmax", axis=-1), v, name="mix"), dim, 8, name="head")
+    inputs = (
+        InputSpec(name="ids", dtype="int64", dims=("N", "T"), high=50),
+        InputSpec(name="mask", dtype="int64", dims=("N", "T"), high=2),
+    )
+    return net.model(inputs, {"logits": ("N", "T", 8)}, typical={"N": 1, "T": 9})
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("mode", ["auto", "fp16"])
+@pytest.mark.parametrize("fill", [-np.inf, -3.4e38, -1e4])
+def test_masks_in_integers_booleans_and_infinities_are_calibrated_with(device, mode, fill):
+    model = masked_attention(fill)
+    rng = np.random.default_rng(0)
+    lengths = np.arange(9)[None] < rng.integers(1, 10, (32, 1))
+    x = {"ids": rng.integers(0, 50, (32, 9)), "mask": lengths.astype(np.int64)}
+    outcome = Quantize(mode=mode)(model, Context(calibration=[x], device=device))
+    assert outcome.changed
+    assert sqnr_db(onnx_runner(model)(x)["logits"], onnx_runner(outcome.model)(x)["logits"]) > 30

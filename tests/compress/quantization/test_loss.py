@@ -7,11 +7,15 @@ import onnx_ir as ir
 import pytest
 
 from compress.base import Context
-from compress.quantization.loss import ByAgreement, decides, flip_rate, points, varying_sqnr_db
+from compress.own_tasks import InputBatches, Unlabelled
+from compress.quantization.loss import ByAgreement, points
 from compress.quantization.quantize import Quantize
 from export.stepped import any_batch
-from models.records import InputSpec, OutputSpec, Score, example
-from tests.compress.onnx_nets import mlp, stream
+from models.batches import ArrayBatches
+from models.records import InputSpec, Score, example
+from tests.compress.onnx_nets import Net, mlp, stream
+
+ROWS = (InputSpec(name="x", dtype="float32", dims=("N", 32)),)
 
 
 @pytest.mark.parametrize(
@@ -33,26 +37,12 @@ def test_twenty_decibels_are_one_point_without_labels():
     judge = ByAgreement(model, [{"x": np.ones((4, 8), np.float32)}] * 3, max_drop=1.0)
     same = judge(model)
     assert (same.points, same.keeps) == (0.0, True)
-    real = judge.float["h_next"]
-    judge.float = {"h_next": real + 0.01}
+    real = np.concatenate([step["h_next"] for step in judge.float])
+    judge.float = [{"h_next": step["h_next"] + np.float32(0.01)} for step in judge.float]
     off = judge(model)  # the candidate lies 0.01 below everywhere
     noise, signal = 1e-4, np.square(real - real.mean(0)).mean()
     assert off.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-2)
     assert off.points == pytest.approx(100 * noise / signal, rel=1e-2)
-
-
-def test_a_large_mean_hides_no_noise():
-    varies, noise = np.array([[1.0], [-1.0]]), np.array([[0.1], [0.1]])
-    assert varying_sqnr_db(1000 + varies, 1000 + varies + noise) == pytest.approx(20.0)
-    assert varying_sqnr_db(np.full((2, 1), 10.0), np.full((2, 1), 11.0)) == pytest.approx(20.0)
-
-
-def test_flipped_decisions_are_counted_where_an_output_decides():
-    assert flip_rate(np.array([[1, 2], [3, 1]]), np.array([[2, 1], [3, 1]])) == 0.5
-    assert decides(mlp().outputs[0], mlp())
-    drawn = OutputSpec(name="y", dtype="float32", dims=("N", 32))
-    assert not decides(drawn, mlp())  # an input drawn again
-    assert not decides(OutputSpec(name="y", dtype="float32", dims=("N", 1)), mlp())
 
 
 def test_a_candidate_is_judged_on_data_it_was_not_calibrated_on():
@@ -61,6 +51,34 @@ def test_a_candidate_is_judged_on_data_it_was_not_calibrated_on():
     outcome = Quantize()(model, Context(calibration=[rows]))
     assert outcome.facts["calibration_samples"] == 32
     assert outcome.facts["judged_on"] == "data held out from calibration, against float"
+
+
+def test_data_without_labels_are_no_labels():
+    model = mlp()
+    rows = [example(model.inputs, {"N": 40}, seed=seed) for seed in range(3)]
+    splits = [InputBatches(ArrayBatches(inputs=part, target=np.zeros(40), batch_size=40)) for part in rows]
+    train, validation, test = splits
+    task = Unlabelled(name="rows.npz", train=train, validation=validation, test=test, reference=dict)
+    outcome = Quantize()(model, Context(task=task))
+    assert outcome.facts["judged_on"] == "data held out from calibration, against float"
+    assert all("dB" in row["loss"] for row in outcome.facts["candidates"][1:] if "loss" in row)
+
+
+def test_every_output_counts_and_a_large_mean_hides_nothing():
+    judge = ByAgreement(two_outputs(), [example(mlp().inputs, {"N": 200}, seed=3)], max_drop=1.0)
+    assert judge(two_outputs()).keeps and judge(two_outputs(0.1)).sqnr_db == pytest.approx(20.0, abs=0.05)
+    off = judge(two_outputs(0.5))  # half of what varies, and a thousandth of the whole
+    assert off.sqnr_db == pytest.approx(6.0, abs=0.05) and off.points == pytest.approx(25, abs=0.2) and not off.keeps
+    assert off.flip_rate == 0.0
+
+
+def test_a_number_alone_and_another_shape_are_said_and_never_raised():
+    data = [example(mlp().inputs, {"N": 20}, seed=seed) for seed in (1, 2)]
+    judge = ByAgreement(listing(0.0), data, max_drop=1.0)
+    assert judge(listing(0.0)).points == 0.0
+    off = judge(listing(0.2))
+    assert off.text.startswith("inf dB, output 'large' has another shape than float's in 100.0% of the rows")
+    assert off.points == 100.0 and not off.keeps
 
 
 def test_a_model_of_a_fixed_batch_is_scored_in_pieces():
@@ -76,6 +94,25 @@ def test_a_fixed_batch_goes_through_every_mode():
     for mode in ("static", "dynamic", "weights", "auto"):
         outcome = Quantize(mode=mode)(model, Context(calibration=[rows]))
         assert any_batch(outcome.model)(rows)["y"].shape == (40, 8)
+
+
+def two_outputs(noise=0.0):
+    """What one acts on, and a value beside it that hardly varies around 300."""
+    net = Net()
+    net.linear(net.op("Relu", net.linear("x", 32, 16, name="first"), name="act"), 16, 4, name="last")
+    value = net.op("Mul", net.linear("x", 32, 1, name="value"), net.const("scale", 1 + noise), name="scaled")
+    net.op("Add", value, net.const("middle", 300.0), name="warm")
+    return net.model(ROWS, {"logits": ("N", 4), "kelvin": ("N", 1)})
+
+
+def listing(above):
+    """A number alone, and all numbers that are large enough."""
+    net = Net()
+    net.op("ReduceMean", "x", name="middle", keepdims=0)
+    which = net.op("Greater", "x", net.const("above", above), name="compare")
+    places = net.op("Transpose", net.op("NonZero", which, name="places"), name="turned", perm=[1, 0])
+    net.op("GatherND", "x", places, name="picked")
+    return net.model(ROWS, {"mean": (), "large": ("K",)})
 
 
 def fixed_batch(model, size):

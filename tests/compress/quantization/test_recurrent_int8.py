@@ -227,6 +227,23 @@ def test_an_old_graph_and_unusual_layers_are_refused_with_the_reason():
     assert not has_loops(layer().network, skip=("rnn",))
 
 
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_an_input_whose_rank_nobody_knows_is_no_hindrance(kind, lengths):
+    """The runtime runs no Scan whose body says no rank of what it gives, and here none follows from the input."""
+    model = layer(kind, lengths=lengths)
+    proto = ir.to_proto(model.network)
+    proto.graph.node[0].input[0] = "reshaped"
+    proto.graph.node.insert(0, helper.make_node("Reshape", ["x", "shape"], ["reshaped"], name="reshape"))
+    proto.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, ["R"]))
+    shape = InputSpec(name="shape", dtype="int64", dims=("R",))
+    model = replace(model, network=ir.from_proto(proto), inputs=(*model.inputs, shape))
+    x = inputs(layer(kind, lengths=lengths)) | {"shape": np.array([STEPS, ROWS, IN])}
+    wanted, found = onnx_runner(model)(x), onnx_runner(looped(model)[0])(x)
+    for name in wanted:
+        assert sqnr_db(wanted[name], found[name]) > 30
+
+
 def test_a_layer_inside_a_body_becomes_a_loop_there():
     inner = ir.to_proto(layer(reads=("Y",)).network).graph
     branch = helper.make_graph(

@@ -48,7 +48,7 @@ def test_the_cost_of_a_layer_is_the_noise_of_a_file_with_it_alone_in_int8(net):
         alone = replace(maker, floats=dict.fromkeys(set(names) - {name}, "")).make(STATIC)
         assert computing(alone) == {name}
         output = model.outputs[0].name
-        a, b = (onnx_runner(m)(unseen[0])[output] for m in (model, alone.model))
+        a, b = (onnx_runner(m)(unseen[0])[output].astype(np.float64) for m in (model, alone.model))
         centred = sqnr_db(a - a.mean(0), b - a.mean(0))
         assert found[name] == pytest.approx(centred, abs=1e-6)
 

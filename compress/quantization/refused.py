@@ -1,0 +1,26 @@
+"""What speaks against one candidate alone: it cannot be made, or the runtime does not take it. The others go on."""
+
+from __future__ import annotations
+
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from models.errors import CompressError
+
+# what a session raises where it is made or run; the rest is a mistake of ours, and no reason against a candidate
+REFUSALS = (
+    CompressError,
+    runtime.EPFail,
+    runtime.EngineError,
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+)
+
+
+def reason(error: BaseException) -> str:
+    """What it says, in its first line."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
