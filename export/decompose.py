@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from export.emit import is_known
 from export.program import quiet
@@ -31,8 +32,20 @@ def in_known_operations(program: ExportedProgram) -> ExportedProgram:
         # views are left out of torch's own list, but tell all the same how they are made
         views = {target: target.decompose for target in unknown if target not in written and target._can_decompose()}
         table = {target: written[target] for target in unknown if target in written} | views
-        if not table:
+        made = _written(program, table)
+        if _has_effects(made):  # a check at run time, as torch has it in an inverse, is no part of what is computed
+            table = {target: how for target, how in table.items() if not _has_effects(_written(program, {target: how}))}
+            made = _written(program, table)
+        if made is program:
             break
-        with quiet():
-            program = program.run_decompositions(table)
+        program = made
     return program
+
+
+def _written(program: ExportedProgram, table: dict[Any, Any]) -> ExportedProgram:
+    with quiet():
+        return program.run_decompositions(table) if table else program
+
+
+def _has_effects(program: ExportedProgram) -> bool:
+    return any(spec.kind is InputKind.TOKEN for spec in program.graph_signature.input_specs)

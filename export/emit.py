@@ -146,7 +146,7 @@ class Emitter:
             return in_four(node, self._use, partial(self._made, node))
         target, args, kwargs = _plain(node)
         if name_of(target) is None:
-            raise _unknown(node)
+            raise _unknown(node, constant=all(n in self.placement.known for n in node.all_input_nodes))
         return self._node(
             "call_function", target, self._mapped(args), self._mapped(kwargs), name=node.name, layer=layer_name(node)
         )
@@ -234,7 +234,7 @@ def _plain(node: fx.Node) -> tuple[Any, Any, Any]:
     return node.target, node.args, kwargs
 
 
-def _unknown(node: fx.Node) -> LiftError:
+def _unknown(node: fx.Node, *, constant: bool) -> LiftError:
     layer = layer_name(node)
     where = f"layer '{layer}'" if layer else "the network"
     name = (
@@ -243,10 +243,15 @@ def _unknown(node: fx.Node) -> LiftError:
         else getattr(node.target, "__name__", str(node.target))
     )
     short = name.rpartition("::")[2]
+    cure = (
+        "It is made of weights alone: compute it once, and keep the result as a buffer"
+        if constant
+        else "Write it with plain operations (products, sums, reshapes, lookups), or do that part before or after the "
+        "network"
+    )
     reason = (
         "which draws random numbers; give them as an input, or leave them out in eval mode"
         if short.startswith(_RANDOM)
-        else "which is not among those that passes know. Write it with plain operations (products, sums, reshapes, "
-        "lookups), or do that part before or after the network"
+        else f"which is not among those that passes know. {cure}"
     )
     return LiftError(f"lift: {where} uses the operation '{short}', {reason}.", layer=layer, operation=short)

@@ -22,7 +22,7 @@ def has_filters_of_each(node: fx.Node) -> bool:
     if node.target is not _ATEN.conv2d.default:
         return False
     values = _arguments(node)
-    if not isinstance(values["groups"], fx.Node) or values["bias"] is not None:
+    if not isinstance(values["groups"], fx.Node):
         return False
     weight, x, out = (tensor.meta["val"].shape for tensor in (values["weight"], values["input"], node))
     sizes = (*weight[1:], *x[2:], *out[2:])
@@ -39,6 +39,9 @@ def as_product(node: fx.Node, use: Callable[[fx.Node], Any], make: Make) -> Any:
     unfolded = make(_ATEN.im2col.default, (x, kernel, *steps))
     filters = make(_ATEN.reshape.default, (use(values["weight"]), [examples, -1, inputs * kernel[0] * kernel[1]]))
     product = make(_ATEN.matmul.default, (filters, unfolded))
+    if values["bias"] is not None:
+        bias = make(_ATEN.reshape.default, (use(values["bias"]), [examples, -1, 1]))
+        product = make(_ATEN.add.Tensor, (product, bias))
     return make(_ATEN.reshape.default, (product, [1, -1, *node.meta["val"].shape[2:]]))
 
 

@@ -51,7 +51,15 @@ def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
         all(np.array_equal(a, b) for a, b in zip(first, _parameters(norm), strict=True)) for _, norm in pairs[1:]
     )
     fits = first[0].size in numbers.shape or layer.op_type == "ConvTranspose"
-    return pairs if alike and fits else None
+    return pairs if alike and fits and _bias_fits(layer, first[0].size) else None
+
+
+def _bias_fits(layer: ir.Node, channels: int) -> bool:
+    """Whether a layer's bias is one number a channel; a Gemm's may also be spread over them, or differ by rows."""
+    bias = _constant(layer.inputs[2]) if len(layer.inputs) > 2 else None
+    if bias is None:
+        return True
+    return bias.shape == (channels,) or (layer.op_type == "Gemm" and (not bias.ndim or bias.shape[-1] in (1, channels)))
 
 
 def _equal(a: ir.Value | None, b: ir.Value | None) -> bool:

@@ -101,6 +101,7 @@ class Interpreter(nn.Module):
         merged: set[ir.Node] = set()
         for node in self.graph:
             self._read(node, merged)
+        self._keep(self.graph.outputs, ())  # one may be a constant
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Interpreter:
         """Itself: it is made to be lifted once and thrown away, and its steps hold on to these very layers."""
@@ -130,7 +131,7 @@ class Interpreter(nn.Module):
         call = Call(node.op_type, node.name or node.op_type, self.opset, attributes, max(wanted, default=0) + 1)
         if node in merged:
             self.steps.append((node, call, lambda call, *given: next(v for v in given if isinstance(v, torch.Tensor))))
-            self._keep(node, ())
+            self._keep(node.inputs, ())
             return
         if not wanted or _is_turned_weight(node):
             self.turned |= {o.name or "" for o in node.outputs}
@@ -139,15 +140,15 @@ class Interpreter(nn.Module):
         if run is not None:
             if node.op_type == "MatMul":
                 merged |= _bias_node(node)
-            self._keep(node, ())
+            self._keep(node.inputs, ())
             self.steps.append((node, call, run))
             return
-        self._keep(node, tuple(node.inputs))
+        self._keep(node.inputs, tuple(node.inputs))
         self.steps.append((node, call, _either(node.op_type)))
 
-    def _keep(self, node: ir.Node, as_tensors: Sequence[ir.Value | None]) -> None:
-        """Note a node's constants; those that a function computes with become parameters or buffers of this module."""
-        for value in node.inputs:
+    def _keep(self, values: Sequence[ir.Value | None], as_tensors: Sequence[ir.Value | None]) -> None:
+        """Note the constants among values; those that a function computes with become parameters or buffers of this module."""
+        for value in values:
             array = constant(value)
             if array is None or value is None or value.name is None:
                 continue

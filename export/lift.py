@@ -16,6 +16,7 @@ from export.emit import Emitter, without_checks
 from export.layers import put
 from export.letters import letters_of, not_free, variations
 from export.lifted import MAIN, Lifted, annotate, evaluating, outputs_of, tensors
+from export.misfit import remedy
 from export.placement import Placement
 from export.program import drop_hooks, own_copy, remove_parametrizations, symbolic_lengths, traced
 from models.errors import LiftError
@@ -135,8 +136,8 @@ def _reference(callee: Callee, sizes: Mapping[str, int]) -> _Runs:
             at = f" at {dict(tried)}" if tried else ""
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise LiftError(
-                f"lift: the network does not run{at}: {where}: {reason}. If the sizes are wrong, write numbers in "
-                "place of letters, or give a size for each letter.",
+                f"lift: the network does not run{at}: {where}: {reason}. "
+                f"{remedy(callee.module, callee.inputs, reason)}",
                 layer=layer,
                 operation=type(error).__name__,
             ) from error

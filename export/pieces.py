@@ -68,9 +68,7 @@ def sources(program: ExportedProgram, module: nn.Module) -> dict[fx.Node, Source
         if spec.kind is InputKind.USER_INPUT:
             continue
         if spec.kind not in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-            raise LiftError(
-                f"lift: the network uses an object that is no tensor, '{spec.target}'.", operation=str(spec.kind)
-            )
+            raise _no_tensor(node, str(spec.target or ""), program.constants.get(str(spec.target)))
         path = str(spec.target).removeprefix("module.")
         found[node] = _source(program, module, str(spec.target), path)
     for node in program.graph.nodes:
@@ -81,6 +79,17 @@ def sources(program: ExportedProgram, module: nn.Module) -> dict[fx.Node, Source
             if known and node.args[0] in found and not node.kwargs and not any(_has_node(a) for a in rest):
                 found[node] = found[node.args[0]].cut(node.target, rest)
     return found
+
+
+def _no_tensor(node: fx.Node, path: str, value: object) -> LiftError:
+    layer = path.removeprefix("module.").rpartition(".")[0]
+    where, operation = f"layer '{layer}'" if layer else "the network", next(iter(node.users), node).name
+    return LiftError(
+        f"lift: {where} gives the operation '{operation}' an object that is no tensor, of the type "
+        f"{type(value).__name__}. Compute what is made with it once, and keep the result as a buffer.",
+        layer=layer,
+        operation=operation,
+    )
 
 
 def _source(program: ExportedProgram, module: nn.Module, target: str, path: str) -> Source:

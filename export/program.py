@@ -69,7 +69,17 @@ def own_copy(module: nn.Module) -> nn.Module:
         raise LiftError(f"lift: {type(module).__name__} cannot be copied: {error}") from error
     for parameter in copied.parameters():
         parameter.grad = None
+    _own_classes(copied)
     return copied.cpu().eval()
+
+
+def _own_classes(module: nn.Module) -> None:
+    """Give every parametrized layer a class of its own: torch makes one a layer, changes it, and copies share it."""
+    for layer in module.modules():
+        if parametrize.is_parametrized(layer):
+            kind = type(layer)
+            content = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+            layer.__class__ = type(kind.__name__, kind.__bases__, content)
 
 
 def _refuse_empty(module: nn.Module) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from export.parity import verify
 from export.prepare import prepare, strip
 from export.recurrent_onnx import translated
 from export.shape_arithmetic import settle_shapes
+from export.translations import TRANSLATIONS
 from models.errors import CompressError
 from models.records import InputSpec, Model, OutputSpec, sizes_of
 
@@ -137,7 +139,7 @@ def _traced(
                     input_names=[spec.name for spec in inputs],
                     output_names=[spec.name for spec in outputs],
                     opset_version=OPSET,
-                    custom_translation_table=table,
+                    custom_translation_table=TRANSLATIONS | table,
                     optimize=False,
                     verbose=False,
                 )
@@ -149,7 +151,7 @@ def _traced(
     cause = _cause(first_error)
     if isinstance(cause, CompressError):
         raise cause
-    raise CompressError(f"export: {str(cause).strip().splitlines()[0]}") from first_error
+    raise CompressError(f"export: {_said(cause)}") from first_error
 
 
 def _own_io(network: ir.Model, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
@@ -233,3 +235,14 @@ def _cause(error: Exception | None) -> BaseException:
     while cause.__cause__ is not None and str(cause.__cause__) and not isinstance(cause, CompressError):
         cause = cause.__cause__
     return cause
+
+
+def _said(cause: BaseException) -> str:
+    """Its first line, or in words what the exporter says of an operation that it has no translation for."""
+    missing = re.search(r"No ONNX function found for <OpOverload\(op='\w+\.(\w+)'", str(cause))
+    if missing is None:
+        return str(cause).strip().splitlines()[0]
+    return (
+        f"nothing in ONNX does what the operation '{missing[1]}' does, which the network uses. Write it with plain "
+        "operations (products, sums, comparisons, lookups), or do that part before or after the network."
+    )

@@ -16,6 +16,7 @@ from .product_rules import affine, convolve
 from .ties import Call, Dims, Given, Rule
 from .unit_rules import embed, slopes, unknown
 
+_STACKED = "has so many layers and directions"
 _THREE_GATES = (nn.GRU, nn.GRUCell, ResetFirstGRU)
 
 
@@ -109,15 +110,15 @@ def recurrent(call: Call) -> Given:
     for peephole in ("weight_ci", "weight_cf", "weight_co"):
         for dim in call.weight(peephole):
             call.tie(dim, hidden[0])
-    _states(call, hidden, outputs)
+    batch = x[1 - int(module.batch_first) : 2 - int(module.batch_first)] if len(x) == 3 else ()
+    _states(call, hidden, outputs, batch)
     call.ties.alike += [tuple(hidden), tuple(outputs)]
     call.attribute("input_size", x[-1])
     call.attribute("hidden_size", hidden[0])
     if module.proj_size:
         call.attribute("proj_size", outputs[0])
         call.ties.bounds += [(h, module.proj_size + 1) for h in hidden]  # torch makes no LSTM with fewer
-    batch = x[1 - int(module.batch_first) : 2 - int(module.batch_first)] if len(x) == 3 else ()
-    stacked = call.fixed(len(hidden), "has so many layers")
+    stacked = call.fixed(len(hidden), _STACKED)
     final, cell = (stacked, *batch, outputs[0]), (stacked, *batch, hidden[0])
     return [(*x[:-1], inputs), [final, cell] if isinstance(module, TWO_STATES) else final]
 
@@ -150,11 +151,14 @@ def _gated(call: Call, tensors: list[Dims]) -> Dim:
     return call.tie_all(hidden)
 
 
-def _states(call: Call, hidden: list[Dim], outputs: list[Dim]) -> None:
-    """Tie layers whose states are handed over as one tensor."""
+def _states(call: Call, hidden: list[Dim], outputs: list[Dim], batch: Dims) -> None:
+    """Tie layers whose states are handed over as one tensor, (layers * directions, batch, units)."""
     given = _flat([*call.node.args[1:], *call.node.kwargs.values()])
     for value, mine in zip(given, (outputs, hidden), strict=False):
-        call.tie_all([*mine, call.dims(value)[-1]])
+        stacked, *examples, units = call.dims(value)
+        call.freeze([stacked], _STACKED)
+        call.broadcast([tuple(examples), batch])
+        call.tie_all([*mine, units])
     for user in call.node.users:
         if user.args[1] == 1 and user.users:
             call.tie_all(outputs)
@@ -173,6 +177,7 @@ def cell(call: Call) -> Given:
     into, back = call.weight("weight_ih"), call.weight("weight_hh")
     call.tie(into[1], x[-1])
     hidden = _gated(call, [into, back, call.weight("bias_ih"), call.weight("bias_hh")])
+    call.broadcast([x[:-1], *(dims[:-1] for dims in states)])
     call.tie_all([hidden, back[1], *(dims[-1] for dims in states)])
     call.attribute("input_size", x[-1])
     call.attribute("hidden_size", hidden)

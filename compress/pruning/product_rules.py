@@ -6,6 +6,7 @@ What is summed over is tied between the two that are multiplied; a unit at zero 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from export.einsum import operands_and_result
 
@@ -16,11 +17,13 @@ from .ties import Call, Dims, Given, Rule, named
 
 def matmul(call: Call) -> Given:
     """(..., M, K) by (..., K, N), vectors and leading dimensions as torch has them."""
-    return _product(call, call.dims(0), call.dims(1))
+    return _product(call, *call.node.args[:2])
 
 
-def _product(call: Call, one: Dims, other: Dims) -> Dims:
+def _product(call: Call, a: Any, b: Any) -> Dims:
+    one, other = call.dims(a), call.dims(b)
     call.tie(one[-1], other[-2] if len(other) > 1 else other[-1])
+    call.sums((a, len(one) - 1), (b, max(len(other) - 2, 0)))
     batch = call.broadcast([one[:-2], other[:-2]])
     return (*batch, *one[-2:-1], *(other[-1:] if len(other) > 1 else ()))
 
@@ -28,7 +31,7 @@ def _product(call: Call, one: Dims, other: Dims) -> Dims:
 def addmm(call: Call) -> Given:
     """A matrix product, and something added to it."""
     names = ("batch1", "batch2") if call.kind == "baddbmm" else ("mat1", "mat2")
-    return call.broadcast([_product(call, call.dims(names[0]), call.dims(names[1])), call.dims("self")])
+    return call.broadcast([_product(call, *(call.arguments[name] for name in names)), call.dims("self")])
 
 
 def einsum(call: Call) -> Given:

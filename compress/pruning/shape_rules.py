@@ -172,10 +172,18 @@ def expand_as(call: Call) -> Given:
 
 
 def repeat(call: Call) -> Given:
-    """All of it, so many times."""
-    dims = call.dims("self")
+    """All of it, so many times; a dimension of size 1 becomes as wide as whatever it meets, as in `expand`."""
+    dims, name = call.dims("self"), "repeats" if call.kind == "repeat" else "dims"
     dims = (ONE,) * (len(call.given) - len(dims)) + dims
-    return tuple(Product((call.fixed(n // size_of(d)), d)) for d, n in zip(dims, call.given, strict=True))
+    times = [1] * (len(dims) - len(call.arguments[name])) + list(call.arguments[name])
+    wide = [
+        Axis(n) if size_of(d) == 1 and not isinstance(literal, fx.Node) else None
+        for d, literal, n in zip(dims, times, call.given, strict=True)
+    ]
+    call.sizes(name, wide[len(dims) - len(call.arguments[name]) :])
+    return tuple(
+        one or Product((call.fixed(n // size_of(d)), d)) for one, d, n in zip(wide, dims, call.given, strict=True)
+    )
 
 
 def repeat_each(call: Call) -> Given:
@@ -184,7 +192,12 @@ def repeat_each(call: Call) -> Given:
         return unknown(call)
     dims = call.dims("self")
     place = call.position("dim", len(dims))
-    return (*dims[:place], Product((dims[place], call.fixed(call["repeats"]))), *dims[place + 1 :])
+    if size_of(dims[place]) == 1 and isinstance(call.arguments["repeats"], int):
+        wide: Dim = Axis(call["repeats"])
+        call.number("repeats", wide)
+    else:
+        wide = Product((dims[place], call.fixed(call["repeats"])))
+    return (*dims[:place], wide, *dims[place + 1 :])
 
 
 def pad(call: Call) -> Given:

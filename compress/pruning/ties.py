@@ -37,6 +37,14 @@ class Tied:
     dims: Dims
 
 
+@dataclass(frozen=True)
+class Summed:
+    """A sum over a dimension: of a tensor, or of the products of two; each with the number of that dimension."""
+
+    terms: tuple[tuple[fx.Node, int], ...]
+    what: str
+
+
 @dataclass(eq=False)
 class Ties:
     """Everything that ties the dimensions of one network, over all its forms.
@@ -48,6 +56,7 @@ class Ties:
         edits: what to rewrite after a cut.
         alike: dimensions that must keep the same number of indices, not the same ones.
         bounds: dimensions, and the fewest indices that each must keep.
+        sums: what is added up over units, with nothing of the network's own that would make a dead one zero.
     """
 
     network: Lifted
@@ -58,6 +67,7 @@ class Ties:
     edits: list[Edit] = field(default_factory=list)
     alike: list[Dims] = field(default_factory=list)
     bounds: list[tuple[Dim, int]] = field(default_factory=list)
+    sums: list[Summed] = field(default_factory=list)
 
     def fewest(self, axis: Axis) -> int:
         """How many indices of an axis must stay."""
@@ -190,6 +200,10 @@ class Call:
     def sizes(self, name: str, dims: Sequence[Dim | None]) -> None:
         """Note that a list of sizes follows from dimensions."""
         self.ties.edits.append(Sizes(node=self.node, argument=name, dims=tuple(dims)))
+
+    def sums(self, *terms: tuple[fx.Node, int]) -> None:
+        """Note that it adds up over a dimension of a tensor, or over one of each of two that it multiplies."""
+        self.ties.sums.append(Summed(terms, self.what))
 
     def broadcast(self, tensors: Sequence[Dims]) -> Dims:
         """Tie dimensions aligned at the last one, those of size 1 aside; gives the dimensions of the result."""

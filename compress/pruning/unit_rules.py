@@ -1,7 +1,8 @@
 """How operations that compute tie the dimensions of what goes in and what comes out.
 
-Removing unit i must give what the operation would have given with unit i at zero. Sums keep that exactly; means and
-normalizations then run over what is left; a maximum or a softmax does not keep it, so it freezes what it runs over.
+Removing unit i must give what the operation would have given with unit i at zero. Sums keep that exactly where zero is
+what comes to them of such a unit (`dead_units.py` sees to that); means and normalizations then run over what is left; a
+maximum or a softmax does not keep it, so it freezes what it runs over.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _ZERO_IS_NOTHING = {
     "linalg_norm",
     "norm",
 }
+_ADDS = {"sum", "nansum", "linalg_vector_norm", "linalg_norm", "norm"}  # the others run over what is left
 
 
 def unknown(call: Call) -> Given:
@@ -76,6 +78,9 @@ def reduce(call: Call) -> Given:
     which = range(len(dims)) if over is None or over == [] else [over] if isinstance(over, int) else over
     gone = {i % len(dims) for i in which} if dims else set()
     order = call.arguments.get("ord", call.arguments.get("p", 2))
+    if call.kind in _ADDS:
+        for place in gone:
+            call.sums((call.node.args[0], place))  # type: ignore[arg-type]
     if call.kind not in _ZERO_IS_NOTHING or (isinstance(order, int | float) and order < 0):
         call.freeze((dims[i] for i in gone), "runs over it")
     if call["keepdim"]:

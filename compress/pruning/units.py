@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from export.lifted import Lifted, attribute, device_of, evaluating, tensors
 from models.records import Form, InputSpec, Model, OutputSpec, sizes_of
 
 from .axes import Axis, Mismatch, Product, axes_of, freeze, resolve, terms_of, unify
+from .dead_units import Watch, keep_what_shows
 from .layer_rules import rule_for
 from .norm_rules import NORMS
 from .pick_rules import PICKING
@@ -75,7 +77,7 @@ def analyse(model: Model, *, skip: Sequence[str] = ()) -> Ties:
         names[id(tensor)] = (*names.get(id(tensor), ()), name)
     ties = Ties(network, names)
     forms = parts(model)
-    ties.seen = _seen(model)
+    ties.seen = _seen(model, lambda _, value: _sizes(value))
     border = Border(forms)
     for form, signature in forms.items():
         given = iter(signature.inputs)
@@ -90,27 +92,29 @@ def analyse(model: Model, *, skip: Sequence[str] = ()) -> Ties:
     _keep_alike(ties)
     _one_per_product(ties)
     _keep_alike(ties)
+    keep_what_shows(ties, partial(_seen, model))
+    _keep_alike(ties)
     return ties
 
 
-def _seen(model: Model) -> dict[fx.Node, Any]:
-    """The sizes of every value in one run of each form, at the first of these sizes that the network takes."""
+def _seen(model: Model, watch: Watch) -> dict[fx.Node, Any]:
+    """What `watch` makes of every value in one run of each form, at the first of these sizes that the network takes."""
     typical = sizes_of(model)
     apart = dict(zip(typical, _APART * len(typical), strict=False))
     first = dict(list(apart.items())[:1])
     for letters in (apart, {**typical, **first}):
         with suppress(RuntimeError, ValueError, IndexError, TypeError):
-            return _run(model, letters)
-    return _run(model, typical)
+            return _run(model, letters, watch)
+    return _run(model, typical, watch)
 
 
-def _run(model: Model, letters: Mapping[str, int]) -> dict[fx.Node, Any]:
+def _run(model: Model, letters: Mapping[str, int], watch: Watch) -> dict[fx.Node, Any]:
     network, seen = model.network, {}
     assert isinstance(network, Lifted)
     with evaluating(network):
         for form, part in parts(model).items():
             for node, value in network.trace(form, *tensors(part.inputs, letters, device=device_of(network))):
-                seen[node] = _sizes(value)
+                seen[node] = watch(node, value)
     return seen
 
 

@@ -20,6 +20,7 @@ from models.errors import DataError, UsageError
 from models.records import Batches, Model, Task
 
 from .batch_statistics import measure_statistics
+from .dropout import dropping
 from .early_stop import EarlyStop
 from .engine import TrainingLog, place, train
 from .feed import Feed, Tensors, own_generators
@@ -92,7 +93,8 @@ def recover(
             if context.teacher is not None and settings.teacher_weight:
                 teacher = Teacher(context.teacher, inputs=inputs, outputs=outputs, device=device)
             loss = objective(model, context, batch, teacher, settings, what)
-            with attending(network, teacher, batch[0], settings) as attention:
+            share = 1.0 if teacher is None else settings.dropout
+            with attending(network, teacher, batch[0], settings) as attention, dropping(network, share):
                 if teacher is not None and attention is None and steps >= 2 * feed.batches_per_epoch():
                     probe = next(iter(copy.copy(feed)))[0]
                     facts["remembered"] = teacher.remember(lambda: (batch for batch, _ in feed.walk()), probe)

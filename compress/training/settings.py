@@ -37,6 +37,7 @@ class Recovery:
         temperature: of the teacher's and the student's soft classes.
         loss: in place of the task's own (`.own_loss`): a plug-in's, or pkg.module:function; "" for the task's.
         features: weight of the loss on the teacher's intermediate layers, beside the rest (`.features`); 0 for none.
+        dropout: share of the network's own dropout that stays while a teacher teaches, 0 to 1 (`.dropout`).
         batch_size: 0 for the data's own; another one needs data that can be cut anew.
         precision: in which numbers the network computes while it trains (`.precision`).
         patience: stop after as many looks at the validation split without a better score, and keep the best weights;
@@ -52,6 +53,7 @@ class Recovery:
     temperature: float = 1.0
     loss: str = ""
     features: float = 0.0
+    dropout: float = 0.25
     batch_size: int = 0
     precision: Precision = "auto"
     patience: int = 0
@@ -68,6 +70,8 @@ class Recovery:
                 yield f"{name}={getattr(self, name):g}, and it must be more than 0"
         if not 0 <= self.teacher_weight <= 1:
             yield f"teacher_weight={self.teacher_weight:g}, and it must lie from 0 to 1"
+        if not 0 <= self.dropout <= 1:
+            yield f"dropout={self.dropout:g}, and it must lie from 0 to 1"
         if not 0 <= self.average < 1:
             yield f"average={self.average:g}, and it must be 0 or more, and less than 1"
         if self.precision not in get_args(Precision):
@@ -82,7 +86,7 @@ class Recovery:
 
     def unlike_the_engine(self) -> dict[str, Any]:
         """Those that the engine does not see; they must be the same when a training is resumed."""
-        names = ("teacher_weight", "temperature", "loss", "features", "batch_size", "patience")
+        names = ("teacher_weight", "temperature", "loss", "features", "dropout", "batch_size", "patience")
         return {name: getattr(self, name) for name in names}
 
     def facts(self) -> dict[str, Any]:

@@ -15,20 +15,24 @@ from tests.export.architectures import spec
 
 
 class Modulated(nn.Module):
-    def __init__(self, **settings):
+    def __init__(self, *, biased=False, **settings):
         super().__init__()
         self.style, self.filters = nn.Linear(5, 4), nn.Parameter(torch.randn(1, 6, 4, 3, 3))
+        self.bias = nn.Linear(5, 6) if biased else None
         self.settings = settings
 
     def forward(self, x, z):
         n = x.shape[0]
         filters = (self.filters * self.style(z).view(n, 1, 4, 1, 1)).view(n * 6, 4, 3, 3)
-        y = F.conv2d(x.view(1, n * 4, 9, 9), filters, groups=n, **self.settings)
+        bias = None if self.bias is None else self.bias(z).view(-1)
+        y = F.conv2d(x.view(1, n * 4, 9, 9), filters, bias, groups=n, **self.settings)
         return y.view(n, 6, *y.shape[2:])
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"padding": 1}, {"stride": 2, "dilation": (1, 2), "padding": (2, 1)}], ids=str
+    "settings",
+    [{}, {"padding": 1}, {"stride": 2, "dilation": (1, 2), "padding": (2, 1)}, {"biased": True, "stride": 2}],
+    ids=str,
 )
 def test_they_agree_in_torch_and_onnx_at_every_batch(settings):
     torch.manual_seed(0)

@@ -35,9 +35,9 @@ class Deciding(nn.Module):
 
 
 class Outer(nn.Module):
-    def __init__(self):
+    def __init__(self, inner=None):
         super().__init__()
-        self.block = nn.Sequential(nn.Linear(8, 8), Deciding())
+        self.block = nn.Sequential(nn.Linear(8, 8), inner or Deciding())
 
     def forward(self, x):
         return self.block(x)
@@ -78,6 +78,21 @@ REFUSED = {
     "random": (Around(lambda s, x: s.fc(x) + torch.randn_like(x)), ROWS, "'randn_like', which draws random numbers"),
     "always drops": (Around(lambda s, x: F.dropout(s.fc(x))), ROWS, "a dropout stays active in eval mode"),
     "unknown": (Around(lambda s, x: torch.linalg.pinv(s.fc(x))), ROWS, "uses the operation 'linalg_pinv"),
+    "inverse": (
+        Around(lambda s, x: s.fc(x).clip(-1, 1) @ torch.inverse(s.fc.weight)),
+        ROWS,
+        "uses the operation 'linalg_inv', .* made of weights alone: compute it once, and keep the result as a buffer",
+    ),
+    "solve": (
+        Outer(Around(lambda s, x: torch.linalg.solve(s.fc.weight, s.fc(x).mT).mT)),
+        ROWS,
+        r"layer 'block\.1' uses the operation 'linalg_solve', .* Write it with plain operations",
+    ),
+    "no tensor": (
+        Outer(Around(lambda s, x: s.fc(x) + torch.randn(8, generator=torch.Generator().manual_seed(0)))),
+        ROWS,
+        r"layer 'block\.1' gives the operation 'randn' an object that is no tensor, of the type Generator\. Compute",
+    ),
     "complex": (Around(lambda s, x: torch.fft.fft(s.fc(x))), ROWS, "gives complex numbers"),
     "hooks": (
         hooked(lambda m, i, o: o * float(o.numpy().max())),
