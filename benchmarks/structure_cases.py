@@ -71,7 +71,7 @@ RESULTS = (
     Case(
         name="seq2seq-attention, pruned, int8",
         model="seq2seq-attention",
-        passes=(Prune(ratio=0.5, skip=("source", "target"), recover=20000), INT8),
+        passes=(Prune(ratio=0.5, skip=("source", "target"), recover=12000), INT8),
         marks={"faster": 2.0, "bits": 0.01},
     ),
 )
