@@ -18,7 +18,8 @@ from export.cost import cost, integer_macs_share
 from export.device import Device, find_device
 from export.machine import machine, versions
 from export.onnx_file import to_bytes
-from export.session import fallen_back, session
+from export.profile import fallen_back
+from export.session import session
 from export.stopwatch import Stopwatch, Timings
 from models.errors import DeviceError, UsageError
 from models.records import Arrays, Model

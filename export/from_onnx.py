@@ -147,7 +147,7 @@ class Interpreter(nn.Module):
         self.steps.append((node, call, _either(node.op_type)))
 
     def _keep(self, values: Sequence[ir.Value | None], as_tensors: Sequence[ir.Value | None]) -> None:
-        """Note the constants among values; those that a function computes with become parameters or buffers of this module."""
+        """Note the constants among values; those that a function computes with become parameters or buffers."""
         for value in values:
             array = constant(value)
             if array is None or value is None or value.name is None:

@@ -14,7 +14,8 @@ from compress.quantization.loss import Judge, Loss
 from compress.quantization.refused import REFUSALS, reason
 from compress.quantization.ways import Way
 from export.onnx_file import to_bytes
-from export.session import optimized_graph, session
+from export.profile import optimized_graph
+from export.session import session
 from models.records import Model
 
 # operators of the optimized graph that compute in integers

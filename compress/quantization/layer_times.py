@@ -15,7 +15,8 @@ import onnx_ir as ir
 from compress.quantization.onnx_weights import everywhere
 from compress.quantization.placement import Placement
 from compress.quantization.watched import watched
-from export.session import NodeTime, onnx_runner, profile
+from export.profile import NodeTime, profile
+from export.session import onnx_runner
 from models.records import Arrays, Model
 
 # A pair at a border, with the change of layout around it: what resnet8's first convolution was seen to cost, 16,384

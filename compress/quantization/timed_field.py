@@ -9,7 +9,8 @@ from compress.base import Context
 from compress.quantization.by_turns import level, overall, timed
 from compress.quantization.choose import FLOAT, Judged
 from export.forms import MAIN, parts
-from export.session import in_form, optimized_graph
+from export.profile import optimized_graph
+from export.session import in_form
 from export.stopwatch import Timings
 from models.records import Arrays
 

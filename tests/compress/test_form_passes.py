@@ -22,7 +22,7 @@ from export.forms import MAIN, examples, parts
 from export.lifted import Lifted
 from export.naming import layer_of
 from export.onnx_file import to_bytes
-from export.session import optimized_graph
+from export.profile import optimized_graph
 from export.stopwatch import Comparison, Stopwatch, Timings
 from export.to_onnx import to_onnx
 from models.errors import UsageError

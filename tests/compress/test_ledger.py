@@ -14,7 +14,7 @@ from export.onnx_file import to_bytes
 from export.stopwatch import Stopwatch
 from export.wrap import Model
 from models.records import Score
-from tests.compress.small_tasks import digits
+from tests.compress.small_tasks import CountingTask, digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,6 @@ class Halves:
         return Outcome(
             replace(model, network=network), (Note("1", "halved"),), (Note("0", "no weights"),), facts={"n": 1}
         )
-
-
-class CountingTask:
-    """The digits, counting how often each split is scored."""
-
-    def __init__(self):
-        self.task, self.scored = digits(), []
-
-    def __getattr__(self, name):
-        return getattr(self.task, name)
-
-    def score(self, runner, split="test", reference=None):
-        self.scored.append(split)
-        return self.task.score(runner, split, reference)
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,7 @@ import torch
 from compress.on_test import score_on_test
 from export.to_onnx import to_onnx
 from export.wrap import Model
-from tests.compress.small_tasks import digits
-
-
-class Counting:
-    """The digits, counting which split is scored."""
-
-    def __init__(self):
-        self.task, self.scored = digits(), []
-
-    def __getattr__(self, name):
-        return getattr(self.task, name)
-
-    def score(self, runner, split="test", reference=None):
-        self.scored.append(split)
-        return self.task.score(runner, split, reference)
+from tests.compress.small_tasks import CountingTask, digits
 
 
 def constant(digit):
@@ -39,7 +25,7 @@ def constant(digit):
 
 @pytest.mark.parametrize("crossed", [False, True])
 def test_the_scores_are_the_shares_of_the_digits_on_test_and_their_difference(crossed):
-    task = Counting()
+    task = CountingTask()
     target = np.concatenate([target for _, target in task.task.test])
     three, five = ((target == digit).mean() for digit in (3, 5))
     told = score_on_test(task, constant(3), to_onnx(constant(5)) if crossed else constant(5))

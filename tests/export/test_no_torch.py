@@ -16,7 +16,8 @@ def test_onnx_models_are_read_run_compared_and_counted_without_torch(tmp_path):
         from export.onnx_file import read, to_bytes, write
         from export.parity import verify
         from export.folded import fold
-        from export.session import onnx_runner, optimized_graph, profile
+        from export.profile import optimized_graph, profile
+        from export.session import onnx_runner
 
         x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 4]) for n in "xy")
         w = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")

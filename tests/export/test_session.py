@@ -7,14 +7,13 @@ from torch import nn
 
 import compress  # noqa: F401
 from export import wrap as lifting
+from export.profile import optimized_graph, profile
 from export.session import (
     PROVIDERS,
     check_arrays,
     in_form,
     initial_state,
     onnx_runner,
-    optimized_graph,
-    profile,
     runner_for,
     session,
     stream,

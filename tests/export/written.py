@@ -7,7 +7,8 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from export.prepare import prepare
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from models.records import InputSpec, Model, OutputSpec
 
 CONSTANTS = {

@@ -17,7 +17,8 @@ from compress.quantization.static_int8 import write_qdq
 from export.device import find_device
 from export.folded import fold
 from export.onnx_file import to_bytes
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, residual_net, stream
 

@@ -15,7 +15,8 @@ from export.folded import fold
 from export.observe import observe
 from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from export.states import with_states
 from export.stepped import stepped
 from export.stopwatch import Stopwatch

@@ -20,7 +20,8 @@ from compress.quantization.weights_only import write_weights
 from export.device import find_device
 from export.folded import fold
 from export.parity import sqnr_db
-from export.session import onnx_runner, optimized_graph, stream
+from export.profile import optimized_graph
+from export.session import onnx_runner, stream
 from export.to_onnx import to_onnx
 from models import find
 from models.records import InputSpec, Model, OutputSpec, example

@@ -23,7 +23,8 @@ from export.device import find_device
 from export.folded import fold
 from export.onnx_file import to_bytes, write
 from export.parity import sqnr_db
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import (
     IMAGE,

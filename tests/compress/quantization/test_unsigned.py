@@ -12,7 +12,8 @@ from compress.quantization.onnx_weights import weights_of
 from compress.quantization.quantize import Quantize
 from compress.quantization.used_bits import used_bits
 from compress.quantization.ways import Way
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from tests.compress.onnx_nets import attention, depthwise_net, mlp, recurrent
 from tests.compress.quantization.test_static_int8 import data, maker_of
 

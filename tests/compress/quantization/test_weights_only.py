@@ -11,7 +11,8 @@ from compress.quantization.quantize import Quantize
 from export.folded import fold
 from export.onnx_file import to_bytes
 from export.parity import sqnr_db
-from export.session import onnx_runner, optimized_graph
+from export.profile import optimized_graph
+from export.session import onnx_runner
 from models.records import Form, InputSpec, example, sizes_of
 from tests.compress.onnx_nets import Net, attention, conv_net, mlp, recurrent, stream
 
