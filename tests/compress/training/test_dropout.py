@@ -32,5 +32,5 @@ def test_with_none_of_it_training_is_the_same_twice():
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_out_of_range_is_refused(share):
-    with pytest.raises(UsageError, match="dropout=.*from 0 to 1"):
+    with pytest.raises(UsageError, match=r"dropout=.* from 0 to 1"):
         Recovery(dropout=share)
