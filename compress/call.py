@@ -115,7 +115,7 @@ class Call:
             task=task,
             calibration=sample if task is None else calibration_from(task),
             device=device.name,
-            measure=Stopwatch(threads=self.threads, seed=self.seed) if device.name == "any" or device.is_here else None,
+            measure=Stopwatch(threads=self.threads, seed=self.seed) if device.is_timed_here else None,
             seed=self.seed,
             train_on=self.train_on,
             progress=self.console.progress,

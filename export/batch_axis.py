@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import onnx_ir as ir
 
-from export.reading import numbers_of
+from export.reading import attribute, numbers_of
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -72,7 +72,7 @@ def _stays(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None
 
 def _transposed(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None:
     rank = _rank(value)
-    order = list(_attribute(node, "perm", list(range(rank or 0))[::-1]))
+    order = list(attribute(node, "perm", list(range(rank or 0))[::-1]))
     return order.index(rows.axis) if rows.axis in order else None
 
 
@@ -82,7 +82,7 @@ def _reshape(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> Rows | N
 
 
 def _recurrent(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None:
-    return 0 if _attribute(node, "layout", 0) else 2 if place == 0 else 1
+    return 0 if attribute(node, "layout", 0) else 2 if place == 0 else 1
 
 
 def _inserted(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None:
@@ -107,7 +107,7 @@ def _removed(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | No
 
 def _gathered(node: ir.Node, value: ir.Value, rows: Rows, place: int) -> int | None:
     data, indices = node.inputs[0], node.inputs[1]
-    along, rank = int(_attribute(node, "axis", 0)), _rank(indices)
+    along, rank = int(attribute(node, "axis", 0)), _rank(indices)
     if data is None or indices is None or rank is None:
         return None
     along %= max(1, _rank(data) or 1)
@@ -147,14 +147,9 @@ def _rank(value: ir.Value | None) -> int | None:
 
 def _axes_of(node: ir.Node) -> list[int] | None:
     """Its axes, by attribute as in old opsets, or by input; None where it has none."""
-    if (given := _attribute(node, "axes", None)) is not None:
+    if (given := attribute(node, "axes", None)) is not None:
         return [int(axis) for axis in given]
     if node.op_type in ("ArgMax", "ArgMin"):
-        return [int(_attribute(node, "axis", 0))]
+        return [int(attribute(node, "axis", 0))]
     found = numbers_of(node.inputs[1]) if len(node.inputs) > 1 else None
     return None if found is None else [int(axis) for axis in found.reshape(-1)]
-
-
-def _attribute(node: ir.Node, name: str, default: Any) -> Any:
-    found = node.attributes.get(name)
-    return default if found is None else found.value

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from models.errors import CompressError
+from models.errors import CompressError, first_line
 
 
 def called(made: ort.InferenceSession, arrays: Mapping[str, Any], name: str) -> list[Any]:
@@ -21,7 +21,7 @@ def called(made: ort.InferenceSession, arrays: Mapping[str, Any], name: str) -> 
         return list(made.run(None, dict(arrays)))
     except Exception as error:
         shapes = ", ".join(f"{key} {np.asarray(a).dtype}{list(np.shape(a))}" for key, a in arrays.items())
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise CompressError(
             f"model {name!r} does not run on {shapes}: {said} Where sizes were made up, give --data with rows that it "
             "takes."

@@ -53,6 +53,11 @@ class Device:
         """Whether times taken on this machine's processor are times of this device."""
         return self.provider == "cpu" and self.instruction_set == machine()["instruction_set"]
 
+    @property
+    def is_timed_here(self) -> bool:
+        """Whether times taken here speak for it: it is this machine, or any processor, for which this one stands."""
+        return self.is_here or self.name == "any"
+
 
 DEVICES: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from models.records import Model
 
-_DRAW = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+DRAW = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 
 
 def drawing(model: Model) -> tuple[ir.Node, ...]:
@@ -72,7 +72,7 @@ def _draws(node: ir.Node) -> bool:
     if node.domain not in ("", "ai.onnx"):
         return False
     if node.op_type != "Dropout":
-        return node.op_type in _DRAW
+        return node.op_type in DRAW
     training = node.inputs[2] if len(node.inputs) > 2 else None
     if training is None:
         return False

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from export.constants import stored
 from export.einsum import operands_and_result
 from export.reading import is_, numbers_of
 
@@ -26,14 +27,14 @@ def _replace(node: ir.Node) -> bool:
     matrix = numbers_of(weight)
     if x is None or weight is None or x.shape is None or matrix is None or matrix.dtype.kind != "f":
         return False
-    (data, stored), result = operands_and_result(node.attributes["equation"].as_string(), [len(x.shape), matrix.ndim])
+    (data, held), result = operands_and_result(node.attributes["equation"].as_string(), [len(x.shape), matrix.ndim])
     summed = [index for index in data if index not in result]
     new = [index for index in result if index not in data]
     kept = [index for index in data if index in result]
     rows_first = data == kept + summed and result == kept + new
-    if not (rows_first and kept and summed and new and sorted(stored) == sorted(summed + new)):
+    if not (rows_first and kept and summed and new and sorted(held) == sorted(summed + new)):
         return False
-    order = [stored.index(index) for index in summed + new]
+    order = [held.index(index) for index in summed + new]
     sizes = [matrix.shape[place] for place in order]
     flat = np.ascontiguousarray(matrix.transpose(order)).reshape(int(np.prod(sizes[: len(summed)])), -1)
     made = _product(node, x, _weight(node, weight, flat), len(kept), len(summed), sizes[len(summed) :])
@@ -63,15 +64,8 @@ def _weight(node: ir.Node, weight: ir.Value, flat: np.ndarray) -> ir.Value:  # t
         weight.name = f"{name}.stored"
     else:
         name = f"{name}.matrix"
-    return _constant(node, name, flat)
+    return stored(node.graph, name, flat)
 
 
 def _shape(node: ir.Node, what: str, dims: Sequence[int]) -> ir.Value:
-    return _constant(node, f"{node.outputs[0].name}_{what}", np.asarray(dims, np.int64))
-
-
-def _constant(node: ir.Node, name: str, numbers: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
-    assert node.graph is not None
-    made = ir.val(name, const_value=ir.tensor(numbers, name=name))
-    node.graph.register_initializer(made)
-    return made
+    return stored(node.graph, f"{node.outputs[0].name}_{what}", np.asarray(dims, np.int64))

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from export.constants import stored
+
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
 _Array = np.ndarray[Any, Any]
 
@@ -130,9 +132,7 @@ def _register_bias(layer: ir.Node, bias: _Array, users: set[ir.Node]) -> ir.Valu
     name = (weight.name or "").removesuffix(".weight") + ".bias"
     while name in graph.initializers:
         name += "_"
-    value = ir.val(name, const_value=ir.tensor(bias, name=name))
-    graph.register_initializer(value)
-    return value
+    return stored(graph, name, bias)
 
 
 def _scaled(layer: ir.Node, weight: _Array, scale: _Array) -> _Array:

@@ -16,6 +16,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from export.batch_axis import Axes, batch_axes, numbers
 from export.cleaned import cleaned
+from export.constants import stored
 from export.reading import is_, numbers_of
 from export.session import runner_for
 from export.stepped import fixed_rows
@@ -113,10 +114,10 @@ def _repeat_constants(node: ir.Node, axes: Axes, rows: int) -> None:
     if axis is None or beside is None or node.attributes["axis"].as_int() % len(node.outputs[0].shape or [0]) == axis:
         return
     for place, value in enumerate(node.inputs):
-        stored = numbers_of(value)
-        if stored is None or value is None or stored.shape[axis] != rows:
+        array = numbers_of(value)
+        if array is None or value is None or array.shape[axis] != rows:
             continue
-        ones = [1] * stored.ndim
+        ones = [1] * array.ndim
         shape, index = ir.node("Shape", [beside]), _constant(node, f"axis{place}", [axis])
         count = ir.node("Gather", [shape.outputs[0], index])
         around = [
@@ -130,11 +131,7 @@ def _repeat_constants(node: ir.Node, axes: Axes, rows: int) -> None:
 
 
 def _constant(node: ir.Node, what: str, numbers: Sequence[int]) -> ir.Value:
-    assert node.graph is not None
-    name = f"{node.outputs[0].name}_{what}"
-    made = ir.val(name, const_value=ir.tensor(np.asarray(numbers, np.int64), name=name))
-    node.graph.register_initializer(made)
-    return made
+    return stored(node.graph, f"{node.outputs[0].name}_{what}", np.asarray(numbers, np.int64))
 
 
 def _keeps_rows_apart(fixed: Model, freed: Model, rows: int) -> bool:

@@ -29,7 +29,7 @@ from torch.fx.node import map_arg
 from export.forms import MAIN
 from export.letters import as_dims, variations
 from export.operations import makes_a_tensor
-from models.errors import LiftError
+from models.errors import LiftError, first_line
 from models.records import Form, InputSpec, example
 
 __all__ = ["MAIN", "Lifted", "annotate", "attribute", "device_of", "evaluating", "outputs_of", "tensors"]
@@ -178,7 +178,7 @@ def _shapes(
                 tensor = isinstance(value, torch.Tensor)
                 found[node] = (tuple(value.shape), str(value.dtype)[6:]) if tensor else (None, None)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise LiftError(
             f"annotate: form '{form}' does not run at {dict(sizes)}, {last or 'at its start'}: {reason}"
         ) from error

@@ -27,6 +27,7 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer, rewriter
 
 from export.activations import resolve_types, spell_activations
+from export.draws import DRAW
 from export.einsum_products import einsums_as_products
 from export.fold_batchnorm import fold_batch_norms
 from export.gelu import spell_gelus
@@ -40,7 +41,6 @@ from export.rewrites import rules_for
 _APART = 4  # the first IR whose initializers need not be inputs
 _SMALL = 64  # elements; a constant as small may be stored twice
 _FEW = 4096  # elements; a constant that is made larger than this stays computed
-_DRAWS = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 _GROWS = ("Expand", "Tile", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "DequantizeLinear")
 
 
@@ -181,7 +181,7 @@ def _is_constant(value: ir.Value, depth: int = 8) -> bool:
     node = value.producer()
     if node is None:
         return value.is_initializer() and not value.is_graph_input()
-    if not depth or node.op_type in _DRAWS or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
+    if not depth or node.op_type in DRAW or any(a.type is ir.AttributeType.GRAPH for a in node.attributes.values()):
         return False
     return all(_is_constant(given, depth - 1) for given in node.inputs if given is not None)
 

@@ -18,6 +18,12 @@ def is_(node: ir.Node | None, *operators: str) -> bool:
     return node is not None and node.domain in ("", "ai.onnx") and node.op_type in operators
 
 
+def attribute(node: ir.Node, name: str, default: Any) -> Any:
+    """The value of an attribute, or the default where it is absent."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
 def made_by(value: ir.Value | None, *operators: str) -> ir.Node | None:
     """The node that makes a value, where it is one of these."""
     node = value.producer() if value is not None else None

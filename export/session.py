@@ -16,7 +16,7 @@ from export.called import called
 from export.draws import drawing, seeded
 from export.onnx_file import to_bytes
 from export.stream import check_arrays, initial_state, stream
-from models.errors import CompressError, DeviceError
+from models.errors import CompressError, DeviceError, first_line
 from models.records import Arrays, InputSpec, Model, Runner
 
 __all__ = [
@@ -260,5 +260,5 @@ def _wanted(provider: str) -> list[str]:
 
 
 def _sentence(error: BaseException) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = first_line(error)
     return text.partition(" : ")[2] or text

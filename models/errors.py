@@ -15,6 +15,12 @@ def did_you_mean(word: object, among: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in its first line; the name of its type where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class CompressError(Exception):
     """It could not be done; the text says who, what, where, and what to do next."""
 

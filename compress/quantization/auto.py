@@ -55,7 +55,7 @@ def decide(
         prefer: the fastest, or the smallest that is no slower.
     """
     model = maker.model
-    clock = context.measure is not None and (device.is_here or device.name == "any")
+    clock = context.measure is not None and device.is_timed_here
     judge, judged_on = _judge(model, context, unseen, max_drop)
     field = Field(maker, judge, small=prefer == "size", progress=context.progress)
     static = field.static()
@@ -114,7 +114,7 @@ def _untimed_order(scheme: Scheme, device: Device) -> tuple[str, ...]:
     """What to prefer where nothing is timed: what the device computes in, else what costs no time by construction."""
     if scheme.half_computes and scheme.why_not_int8:
         return ("fp16",)
-    if not scheme.fuses or not (device.is_here or device.name == "any"):
+    if not scheme.fuses or not device.is_timed_here:
         return ("static per channel", "static per tensor", "dynamic", "weights", "fp16")
     return ("weights", "fp16")
 
@@ -159,7 +159,7 @@ def _none(judged: Sequence[Judged]) -> str:
 
 def _untimed(device: Device) -> str:
     here = machine()["instruction_set"]
-    return "no stopwatch" if device.is_here or device.name == "any" else f"{device.name} is not this machine ({here})"
+    return "no stopwatch" if device.is_timed_here else f"{device.name} is not this machine ({here})"
 
 
 def _row(one: Judged) -> dict[str, Any]:

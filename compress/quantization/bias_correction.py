@@ -25,9 +25,10 @@ from compress.quantization.calibration_data import first_of
 from compress.quantization.calls import Key, calls
 from compress.quantization.channel_means import channel_means
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import array, attribute, is_weight
+from compress.quantization.onnx_weights import array, is_weight
 from compress.quantization.turned import written_out
 from export.forms import MAIN
+from export.reading import attribute
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]

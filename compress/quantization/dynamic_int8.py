@@ -16,11 +16,12 @@ from compress.base import Note
 from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.onnx_weights import Weight, array, everywhere, is_skipped, is_weight, weights_of
 from compress.quantization.recurrent_int8 import LOOPS, loop_refusal, write_loop
 from compress.quantization.recurrent_steps import CONTRIB
 from compress.quantization.schemes import Scheme
 from export.prepare import opset_of
+from export.reading import attribute
 
 Array = np.ndarray[Any, Any]
 

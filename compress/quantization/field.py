@@ -11,11 +11,12 @@ from compress.base import Progress
 from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged
 from compress.quantization.loss import Judge, Loss
-from compress.quantization.refused import REFUSALS, reason
+from compress.quantization.refused import REFUSALS
 from compress.quantization.ways import Way
 from export.onnx_file import to_bytes
 from export.profile import optimized_graph
 from export.session import session
+from models.errors import first_line
 from models.records import Model
 
 # operators of the optimized graph that compute in integers
@@ -118,7 +119,7 @@ class Field:
         try:
             yield
         except REFUSALS as error:  # an old graph that no converter raises, or one that the runtime does not take
-            self._refuse(name, reason(error))
+            self._refuse(name, first_line(error))
 
     def offer(self, made: Candidate, loss: Loss) -> None:
         """Take one more that was judged elsewhere; one that loses too much need not be timed."""

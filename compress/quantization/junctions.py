@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from compress.quantization.onnx_weights import array, attribute, is_weight
+from compress.quantization.onnx_weights import array, is_weight
 from compress.quantization.static_int8 import is_depthwise
-from export.reading import is_, only_reader, other_input
+from export.reading import attribute, is_, only_reader, other_input
 
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "Identity"})
 GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})

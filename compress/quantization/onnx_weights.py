@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from export.reading import attribute
+
 Array = np.ndarray[Any, Any]
 
 
@@ -79,12 +81,6 @@ def _shape(node: ir.Node, position: int) -> tuple[Any, ...]:
     value = node.inputs[position]
     shape = value.shape if value is not None else None
     return tuple(shape) if shape is not None and len(shape) > 1 else (0, 0)
-
-
-def attribute(node: ir.Node, name: str, default: Any) -> Any:
-    """The value of an attribute, or the default where it is absent."""
-    found = node.attributes.get(name)
-    return default if found is None else found.value
 
 
 def array(value: ir.Value) -> Array:

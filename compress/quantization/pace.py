@@ -20,7 +20,7 @@ def slower_here(
 
     Not timed is what only stores 8 bits or half precision, and what will run elsewhere.
     """
-    here = context.measure is not None and (device.is_here or device.name == "any")
+    here = context.measure is not None and device.is_timed_here
     if not here or made.way.kind not in ("static", "dynamic") or not made.changed:
         return {}
     found = overall(timed({FLOAT: original, made.name: made.model}, context, unseen, forms=[MAIN]), made.name)

@@ -17,8 +17,9 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.quantization.heads import MIXED, mixed_heads
-from compress.quantization.onnx_weights import Weight, array, attribute, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.onnx_weights import Weight, array, everywhere, is_skipped, is_weight, weights_of
 from compress.quantization.watched import open_graphs
+from export.reading import attribute, number
 
 # integer kernels that give a range of their own
 COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})
@@ -186,12 +187,9 @@ def _sole_clip(value: ir.Value) -> ir.Node | None:
 
 def _holds_zero(node: ir.Node) -> bool:
     """Whether its bounds are constants on either side of zero; a grid begins or ends there at the latest."""
-    bounds = [None if value is None else value.const_value for value in node.inputs[1:3]]
-    if any(value is not None and bound is None for value, bound in zip(node.inputs[1:3], bounds, strict=True)):
-        return False
-    low, high = (*bounds, None, None)[:2]
-    low_fits = low is None or float(low.numpy().reshape(())) <= 0
-    return low_fits and (high is None or float(high.numpy().reshape(())) >= 0)
+    bounds = (*node.inputs[1:3], None, None)[:2]
+    low, high = (0.0 if value is None else number(value) for value in bounds)
+    return low is not None and high is not None and low <= 0 <= high
 
 
 def _result(node: ir.Node) -> list[ir.Value]:

@@ -17,11 +17,12 @@ import onnx_ir as ir
 
 from compress.quantization.int8 import activation_grid
 from compress.quantization.onnx_edit import Editor
-from compress.quantization.onnx_weights import Weight, array, attribute, is_weight
+from compress.quantization.onnx_weights import Weight, array, is_weight
 from compress.quantization.recurrent_steps import CONTRIB, Fixed, Moving, Rounding, Values, gru_step, rnn_step
 from compress.quantization.recurrent_weights import B, Layer
 from compress.quantization.schemes import Scheme
 from export.naming import layer_of
+from export.reading import attribute
 
 LOOPS = ("GRU", "RNN")
 _OPSET = 13  # before it, Unsqueeze was written differently

@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from compress.quantization.int8 import bias_names, least_scale, weight_grid
 from compress.quantization.onnx_edit import Editor
-from compress.quantization.onnx_weights import array, attribute
+from compress.quantization.onnx_weights import array
 from compress.quantization.recurrent_steps import Matrix
 from compress.quantization.schemes import Scheme
+from export.reading import attribute
 
 Array = np.ndarray[Any, Any]
 

@@ -18,9 +18,3 @@ REFUSALS = (
     runtime.NotImplemented,
     runtime.RuntimeException,
 )
-
-
-def reason(error: BaseException) -> str:
-    """What it says, in its first line."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

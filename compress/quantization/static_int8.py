@@ -17,10 +17,11 @@ from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors, graph_of
-from compress.quantization.onnx_weights import Weight, array, attribute, everywhere
+from compress.quantization.onnx_weights import Weight, array, everywhere
 from compress.quantization.placement import Placement
 from compress.quantization.schemes import Scheme
 from export.prepare import strip
+from export.reading import attribute
 
 Array = np.ndarray[Any, Any]
 _LAYER_NORM = 17  # the first opset with this operator; between 13 and it no operator lost what it did

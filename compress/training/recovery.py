@@ -16,7 +16,7 @@ from torch import nn
 from compress.base import Context
 from export.lifted import MAIN, Lifted
 from export.session import torch_runner
-from models.errors import DataError, UsageError
+from models.errors import DataError, UsageError, first_line
 from models.records import Batches, Model, Task
 
 from .batch_statistics import measure_statistics
@@ -216,8 +216,7 @@ def _refuse_other_data(model: Model, inputs: Tensors, what: str) -> None:
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
         wanted = ", ".join(f"{spec.name} {spec.dtype}{list(spec.dims)}" for spec in model.inputs)
         raise DataError(
-            f"{what}: the data's first batch is {shapes}, and the network takes {wanted}: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{what}: the data's first batch is {shapes}, and the network takes {wanted}: {first_line(error)}"
         ) from error
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from compress.layout import channels_last
 from export.session import onnx_runner
-from models.errors import CompressError, UsageError
+from models.errors import CompressError, UsageError, first_line
 from models.records import Model
 
 from .feed import Tensors, tensor
@@ -83,7 +83,7 @@ class Teacher:
             return self.ask(inputs)
         except (RuntimeError, ValueError, TypeError, LookupError, CompressError) as error:
             shapes = ", ".join(f"{name} {str(a.dtype)[6:]}{list(a.shape)}" for name, a in inputs.items())
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise UsageError(
                 f"{what}: the teacher {self._name!r} cannot take the student's batch {shapes}: {reason} "
                 "They need the same inputs and outputs."
