@@ -25,7 +25,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from export.onnx_file import write
-from export.session import PROVIDERS, Provider
+from export.session import PROVIDERS, Provider, crashing_fusions
 from models.errors import CompressError
 from models.records import Arrays, Model
 
@@ -57,6 +57,7 @@ def memory_of(
         "inputs": list(inputs),  # apart from the arrays, so that an input may have any name
         "providers": list(reversed(order[: order.index(PROVIDERS[provider]) + 1])),
         "preload": provider != "cpu",
+        "left_out": crashing_fusions(model) if provider == "cpu" else [],
         "give_up_s": math.ceil(timeout_s) + 10,
     }
     with tempfile.TemporaryDirectory(prefix="compress-") as name:

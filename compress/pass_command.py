@@ -141,6 +141,8 @@ def _say(
         console.warn(
             f"{step.name}: in int8 it has {pace:.2f} times float's speed here; --mode auto gives nothing slower."
         )
+    if (warning := outcome.facts.get("warning")) is not None:
+        console.warn(f"{step.name}: {warning}.")
     if told is not None:
         console.say(f"score: {told.text}")
     console.wrote(written)

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveInitial
 
 from export.known_shapes import inferred_shapes
 from export.onnx_file import LARGEST_BYTES, weight_bytes
-from export.parity import verify
+from export.parity import FLOOR_DB, verify
 from export.prepare import name_nodes, prepare, strip
 from export.session import runner_for
 from export.trials import batches_for
@@ -47,13 +47,16 @@ def fold(model: Model, batches: Sequence[Arrays] = ()) -> Model:
     return folded(model, batches).model
 
 
-def folded(model: Model, batches: Sequence[Arrays] = (), *, reference: Model | None = None) -> Prepared:
+def folded(
+    model: Model, batches: Sequence[Arrays] = (), *, reference: Model | None = None, floor_db: float = FLOOR_DB
+) -> Prepared:
     """Fold as much as agrees with what came in.
 
     Args:
         model: ONNX; stays as it is.
         batches: to compare on, of the user's data; without them examples are made.
         reference: what the result must agree with, where that is not the model itself.
+        floor_db: the least SQNR of the result.
 
     Raises:
         ModelFileError: it is larger than 2 GB.
@@ -67,7 +70,7 @@ def folded(model: Model, batches: Sequence[Arrays] = (), *, reference: Model | N
     for left, way in _WAYS:
         try:
             made = _made(model, way)
-            verify(reference or model, made, batches=shown)
+            verify(reference or model, made, floor_db=floor_db, batches=shown)
         except Exception as error:  # of libraries too, which raise anything
             if left == _NAMES_ALONE:
                 raise

@@ -90,7 +90,7 @@ def session(
         options.optimized_model_filepath = optimized_to
     wanted = _wanted(provider)
     try:
-        left_out = _crashing_fusions(model) if provider == "cpu" else []
+        left_out = crashing_fusions(model) if provider == "cpu" else []
         made = ort.InferenceSession(to_bytes(model), options, providers=wanted, disabled_optimizers=left_out)
     except CompressError:
         raise
@@ -104,7 +104,7 @@ def session(
     return made
 
 
-def _crashing_fusions(model: Model) -> list[str]:
+def crashing_fusions(model: Model) -> list[str]:
     """Those that end the process: in onnxruntime 1.32 that of a Transpose (1, 0, 2) before a MatMul in float16."""
     network: Any = model.network
     halves = [value for value in network.graph.initializers.values() if str(value.dtype) == "FLOAT16"]

@@ -68,7 +68,7 @@ def decide(
     if clock and len(judged) > 1:
         if context.progress is not None:
             context.progress("timing candidates", len(judged), len(judged), detail="by turns")
-        judged, timed_on = with_times(judged, context, unseen), machine()["instruction_set"]
+        judged, timed_on = with_times(judged, context, unseen, field.refusing), machine()["instruction_set"]
     order = [n for start in _untimed_order(maker.scheme, device) for n in field.candidates if n.split(",")[0] == start]
     winner = best(judged, prefer, order=order)
     chosen = field.candidates[winner.name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +20,18 @@ Standing = Literal["faster", "slower", "no difference", "cannot tell", "not time
 
 
 def timed(
-    models: Mapping[str, Model], context: Context, held_out: Sequence[Arrays], *, forms: Collection[str] | None = None
+    models: Mapping[str, Model],
+    context: Context,
+    held_out: Sequence[Arrays],
+    *,
+    forms: Collection[str] | None = None,
+    refusing: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Timings]:
     """Time each form by turns at batch 1, the first model being what the others are compared with.
 
     A form that streams is timed on one new element, as a device steps it. All take the same arrays, but for states and
-    what forms hand to each other, where a model is narrower than the first. `forms` are those to time; None is all.
+    what forms hand to each other, where a model is narrower than the first. `forms` are those to time; None is all. One
+    but the first that cannot be run within `refusing` its name is left out of the form where it cannot.
     """
     assert context.measure is not None
     first = next(iter(models.values()))
@@ -33,10 +40,11 @@ def timed(
         feed = one_sample(first, held_out) if form == MAIN else one_step(first, form)
         calls = {}
         for name, model in models.items():
-            made = session(model, threads=context.measure.threads, form=form)
-            own = _fitted(feed, parts(model)[form].inputs)
-            called(made, own, name)  # says what is wrong, once; the clock needs no more
-            calls[name] = lambda made=made, own=own: made.run(None, own)
+            with nullcontext() if model is first else refusing(name):
+                made = session(model, threads=context.measure.threads, form=form)
+                own = _fitted(feed, parts(model)[form].inputs)
+                called(made, own, name)  # says what is wrong, once; the clock needs no more
+                calls[name] = lambda made=made, own=own: made.run(None, own)
         timings[form] = context.measure.time(calls)
     return timings
 

@@ -16,7 +16,7 @@ from compress.quantization.calibrated import Calibrated
 from compress.quantization.calls import Key, calls
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.equalize import Name
-from compress.quantization.half import compute_half, store_half
+from compress.quantization.half import compute_half, store_exact_half, store_half
 from compress.quantization.histogram import Range
 from compress.quantization.masks import Fills
 from compress.quantization.onnx_weights import everywhere, exactly, weights_of
@@ -77,6 +77,7 @@ class Maker:
         equalized: gives a maker of the equalized model; None where it has nothing to equalize.
         fills: what masks of the model are filled with, where that is nearer than it was.
         original: the model before that; None where it is the same.
+        was_half: whether constants came in half precision: what float needs of them is stored so again.
     """
 
     model: Model
@@ -93,6 +94,7 @@ class Maker:
     equalized: Callable[[], Maker | None] = lambda: None
     fills: Fills = field(default_factory=dict)
     original: Model | None = None
+    was_half: bool = False
 
     def of(self, way: Way) -> Maker:
         """The maker whose model and ranges a way takes."""
@@ -207,6 +209,8 @@ class Maker:
             made, new, left = edit(form, network.clone())
             changed.update({note.layer: note for note in new if note.layer not in changed})
             skipped.update({note.layer: note for note in left if note.layer not in skipped})
+            if self.was_half:
+                store_exact_half(made)
             return made
 
         model = replace(self.model, network=edited(MAIN, self.model.network))

@@ -143,7 +143,7 @@ def _what(error: Exception) -> str:
 
 
 def replay(
-    decisions: Decisions, prepared: Model, scheme: Scheme, *, skip: Sequence[str] = ()
+    decisions: Decisions, prepared: Model, scheme: Scheme, *, skip: Sequence[str] = (), was_half: bool = False
 ) -> tuple[Candidate, Maker]:
     """Make the candidate of a table anew; gives its maker too.
 
@@ -152,6 +152,7 @@ def replay(
         prepared: as it was when the table was made.
         scheme: of the device.
         skip: patterns of further layers that stay in float.
+        was_half: whether the network's constants came in half precision.
 
     Raises:
         UsageError: it names layers that the network does not have, or is for a device without such numbers.
@@ -179,6 +180,7 @@ def replay(
         correction=lambda network, way: dict(decisions.shifts),
         factors=decisions.factors,
         fills=decisions.fills,
+        was_half=was_half,
     )
     way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(floats))
     return maker.make(way), replace(maker, floats={})

@@ -26,7 +26,9 @@ from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from compress.quantization.pace import slower_here
 from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS, Method
+from compress.quantization.rows_apart import mixed_rows
 from compress.quantization.schemes import Scheme, scheme_for
+from compress.quantization.single_precision import SINGLE, in_single
 from compress.quantization.study import Study, study
 from compress.quantization.ways import Way
 from export.device import Device, find_device
@@ -122,10 +124,12 @@ class Quantize:
         self._check(scheme, device, bool(seen), model)
         given = seeded(model)  # so that calibration and correction see one network, and not another at each run
         came = folded(given, seen)
-        prepared = self._raised(came.model, seen) if seen and self.mode in ("auto", "static") else came.model
+        single = came.model if scheme.why_not_int8 else in_single(came.model, seen)
+        prepared = self._raised(single, seen) if seen and self.mode in ("auto", "static") else single
         masked = nearer_masks(prepared, seen if self.mode != "fp16" else ())
         maker = self._maker(masked.model, scheme, seen, context)
-        maker = replace(maker, fills=masked.fills, original=prepared)
+        maker = replace(maker, fills=masked.fills, was_half=single is not came.model)
+        maker = replace(maker, original=came.model if maker.was_half else prepared)
         looked: Study | None = None
         if self.mode == "auto":
             decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
@@ -133,10 +137,14 @@ class Quantize:
         else:
             way = Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
             made = maker.make(replace(way, equalize=self.equalize and self.mode == "static"))
+            if maker.was_half and not made.changed:
+                made = replace(made, model=came.model)  # nothing is gained by float32 alone
             nodes = integer_nodes(made.model) if scheme.fuses else {}
             facts = {"integer_nodes": nodes, **slower_here(prepared, made, context, device, unseen)}
             looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
-        method = {} if made.calibration is None else {"calibration": made.calibration}
+        method: dict[str, str] = {} if made.calibration is None else {"calibration": made.calibration}
+        if warning := mixed_rows(given, seen):
+            method["warning"] = warning
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
         skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped, *_drawn(model, seen))
         outcome = _outcome(given, made, maker, facts, skipped, unseen, looked)
@@ -152,7 +160,9 @@ class Quantize:
             )
         came = folded(model)
         older = table.way.kind == "static" or opset_of(came.model.onnx) < table.opset
-        made, maker = replay(table, self._raised(came.model, ()) if older else came.model, scheme, skip=self.skip)
+        single = came.model if scheme.why_not_int8 or table.way.kind == "float" else in_single(came.model)
+        taken = self._raised(single, ()) if older else single
+        made, maker = replay(table, taken, scheme, skip=self.skip, was_half=single is not came.model)
         nodes = integer_nodes(made.model) if scheme.fuses else {}
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
         outcome = _outcome(model, made, maker, facts, _skipped(made, came.left), (), None)
@@ -224,7 +234,9 @@ def _outcome(
     by = maker.of(made.way)
     rows = layer_rows(by.model, made, by.ranges, unseen, looked)
     table = document(made, maker, rows, device=str(facts["device"]))
-    changed = _changed(model, made) + (notes(maker.fills) if made.way.kind != "float" else ())
+    changed = _changed(model, made)
+    if made.way.kind != "float":
+        changed += (*notes(maker.fills), *((Note("", SINGLE),) if maker.was_half and changed else ()))
     return Outcome(made.model, changed, skipped, rows, facts, table)
 
 
@@ -264,5 +276,5 @@ def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:
         return (Note("", "the network is quantized already"),)
     others = {weight.value.dtype for node in everywhere(made.model.onnx) for weight in weights_of(node, FLOATS)}
     if wide := sorted(str(kind) for kind in others - {ir.DataType.FLOAT}):
-        return (Note("", f"its weights are {', '.join(wide)}, and this takes FLOAT: --mode weights takes them too"),)
+        return (Note("", f"its weights are {', '.join(wide)}, and stay so on this device"),)
     return (Note("", "the network has no layer with constant float32 weights"),)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from compress.base import Context
@@ -18,8 +19,13 @@ _AGAIN = 3  # candidates that are timed longer
 _LONGER = 4.0  # times as long
 
 
-def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arrays]) -> list[Judged]:
-    """The candidates with their times, all by turns; the first is float.
+def with_times(
+    judged: Sequence[Judged],
+    context: Context,
+    unseen: Sequence[Arrays],
+    refusing: Callable[[str], AbstractContextManager[object]],
+) -> list[Judged]:
+    """The candidates with their times, all by turns; the first is float. One that cannot be run in a form is left out.
 
     One that runs float's own operators in each form takes float's time by construction: it is not timed, so that no
     noise calls it slower. Those that keep the score and would be the fastest, were the clock sure of it, are timed once
@@ -33,7 +39,9 @@ def with_times(judged: Sequence[Judged], context: Context, unseen: Sequence[Arra
     models = {one.name: one.model for one in judged if one.comparison is None}
     if len(models) == 1:  # float alone
         return judged
-    timings = timed(models, context, unseen)
+    timings = timed(models, context, unseen, refusing=refusing)
+    refused = {name for name in models for timing in timings.values() if name not in timing.timings}
+    judged = [one for one in judged if one.name not in refused]
     first = [_timed(one, timings, alike) for one in judged]
     unsure = [one for one in first if one.loss.keeps and one.computes and one.standing == "cannot tell"]
     sure = max((one.speedup for one in first if one.loss.keeps and one.standing == "faster"), default=1.0)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -19,6 +20,7 @@ from compress.quantization.sensitivity import sensitivities
 from compress.quantization.ways import Way
 from export.device import find_device
 from export.folded import fold
+from export.stopwatch import Stopwatch
 from models.errors import CompressError
 from models.records import Form, Model, example
 from tests.compress.onnx_nets import mlp
@@ -143,6 +145,41 @@ def test_a_layer_that_cannot_be_tried_alone_costs_most():
     broken = maker_of(Broken)
     x = [example(broken.model.inputs, {"N": 16}, seed=1)]
     assert set(sensitivities(broken, STATIC, ["first", "last"], x).values()) == {float("-inf")}
+
+
+def unrunnable(form):
+    """The form with a Reshape that its input does not fit: it loads, and fails when it is run."""
+    network = form.network.clone()
+    output = network.graph.outputs[0]
+    shape = ir.val("odd_shape", const_value=ir.tensor(np.array([7, 11, 13]), name="odd_shape"))
+    network.graph.register_initializer(shape)
+    node = ir.node("Reshape", [output, shape], name="odd")
+    node.outputs[0].name, node.outputs[0].type = "odd", output.type
+    network.graph.append(node)
+    network.graph.outputs.append(node.outputs[0])
+    return replace(form, network=network)
+
+
+def test_a_candidate_that_fails_only_when_it_is_timed_is_refused_and_the_rest_goes_on():
+    model = fold(mlp(16))
+    model = replace(model, forms={"step": Form(inputs=model.inputs, outputs=model.outputs, network=model.network)})
+
+    class FailingStep(Maker):
+        def make(self, way):
+            made = super().make(way)
+            if way.kind != "static":
+                return made
+            forms = {name: unrunnable(form) for name, form in made.model.forms.items()}
+            return replace(made, model=replace(made.model, forms=forms))
+
+    maker = maker_of(FailingStep, model)
+    x = [example(model.inputs, {"N": 32}, seed=1)]
+    quick = Stopwatch(seconds=0.02)
+    decision = decide(maker, Context(measure=quick), find_device("cpu"), x, max_drop=1.0, prefer="speed")
+    assert decision.chosen.way.kind != "static"
+    rows = {row["name"]: row for row in decision.facts["candidates"]}
+    assert "does not run" in rows["static per channel"]["refused"]
+    assert "refused" not in rows["weights"]
 
 
 def test_auto_chooses_among_the_rest():

@@ -74,7 +74,5 @@ def test_boxes_and_scores_in_outputs_of_their_own_are_rounded(tmp_path, name):
 
 def test_half_and_double_weights_are_stored_in_8_bits(tmp_path):
     for name in ("half_precision", "double_precision"):
-        assert len(Quantize(mode="weights")(opened(tmp_path, name), Context()).changed) == 2
-    model = opened(tmp_path, "half_precision")
-    outcome = Quantize(mode="static")(model, Context(calibration=data(model, "half_precision")))
-    assert "FLOAT16" in outcome.skipped[0].text and "--mode weights" in outcome.skipped[0].text
+        changed = Quantize(mode="weights")(opened(tmp_path, name), Context()).changed
+        assert len([note for note in changed if note.layer]) == 2
