@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.memory import memory_of
 from benchmarks.record import Benchmark, BenchmarkResult
-from benchmarks.subject import Subject, as_shipped, named, weights_dtype
+from benchmarks.subject import Subject, subjects, weights_dtype
 from compress.base import Progress
 from export.called import called
 from export.cost import cost, integer_macs_share
@@ -67,22 +67,22 @@ def benchmark(
     _must_be_here(target)
     watch = Stopwatch(seconds=seconds, threads=threads, seed=seed)
     tell = progress or _silent
-    subjects = [as_shipped(model, name, batch, sizes or {}, data, seed) for model, name in named(models)]
+    shown = subjects(models, batch, sizes or {}, data, seed)
     if target.provider is None:
-        return BenchmarkResult(benchmarks=tuple(_estimate(s, target) for s in subjects), comparisons=())
+        return BenchmarkResult(benchmarks=tuple(_estimate(s, target) for s in shown), comparisons=())
     calls: dict[str, Callable[[], object]] = {}
-    for done, subject in enumerate(subjects):
-        tell("prepare", done, len(subjects), detail=subject.name)
+    for done, subject in enumerate(shown):
+        tell("prepare", done, len(shown), detail=subject.name)
         calls[subject.name] = step_of(subject, target, threads)
     tell("time by turns", 0, 1, detail=f"{seconds * len(calls):.0f} s")
     timings = watch.time(calls)
     tell("time by turns", 1, 1)
     calls.clear()  # their sessions would share the machine's memory with the children
     rows = []
-    for done, subject in enumerate(subjects):
-        tell("read memory", done, len(subjects), detail=subject.name)
+    for done, subject in enumerate(shown):
+        tell("read memory", done, len(shown), detail=subject.name)
         rows.append(_row(subject, target, threads, timings))
-    tell("read memory", len(subjects), len(subjects))
+    tell("read memory", len(shown), len(shown))
     return BenchmarkResult(benchmarks=tuple(rows), comparisons=timings.comparisons)
 
 

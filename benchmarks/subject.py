@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from export.session import check_arrays
@@ -38,10 +39,63 @@ def named(models: Sequence[Model]) -> list[tuple[Model, str]]:
     return list(zip(models, names, strict=True))
 
 
+def subjects(
+    models: Sequence[Model], batch: int, sizes: Mapping[str, int], data: Arrays | None, seed: int
+) -> list[Subject]:
+    """Each model as it would be shipped, all timed on the same arrays: what one takes as another does, it is given too.
+
+    A length that only some of the models know, as a file of ours knows its data's, is that of the others too.
+
+    Raises:
+        UsageError, DataError: as `as_shipped`.
+    """
+    known = _known_lengths(models)
+    made = [as_shipped(model, name, batch, sizes, data, seed, known=known) for model, name in named(models)]
+    first = {(spec.name, spec.dtype): made[0].inputs[spec.name] for spec in made[0].model.inputs}
+    return [replace(one, inputs=_shared(one, first)) for one in made]
+
+
+def _known_lengths(models: Sequence[Model]) -> dict[tuple[str, int], int]:
+    """The usual length of each input's free axes, by the first model that has one."""
+    known: dict[tuple[str, int], int] = {}
+    for model in models:
+        for spec in model.inputs:
+            for axis, letter in enumerate(spec.dims):
+                if letter in model.typical:
+                    known.setdefault((spec.name, axis), model.typical[letter])  # type: ignore[index]
+    return known
+
+
+def _shared(one: Subject, first: Mapping[tuple[str, str], Any]) -> Arrays:
+    """Its arrays, those of the first model wherever name, type and shape are the same; states stay its own."""
+    inputs = dict(one.inputs)
+    for spec in one.model.inputs:
+        other = first.get((spec.name, spec.dtype))
+        if spec.state_of is None and other is not None and other.shape == inputs[spec.name].shape:
+            inputs[spec.name] = other
+    return inputs
+
+
 def as_shipped(
-    model: Model, name: str, batch: int, sizes: Mapping[str, int], data: Arrays | None, seed: int
+    model: Model,
+    name: str,
+    batch: int,
+    sizes: Mapping[str, int],
+    data: Arrays | None,
+    seed: int,
+    *,
+    known: Mapping[tuple[str, int], int] = MappingProxyType({}),
 ) -> Subject:
     """Export a model where it is torch, and find what it is timed on.
+
+    Args:
+        model: torch or ONNX.
+        name: it goes by.
+        batch: size of the first input's first dimension, where that is free.
+        sizes: of free letters, as asked.
+        data: arrays to time on; random ones otherwise.
+        seed: of those.
+        known: lengths by input and axis, where nobody asks for others.
 
     Raises:
         UsageError: a letter it does not have, or a size out of range.
@@ -52,7 +106,7 @@ def as_shipped(
 
         model = to_onnx(model)
     model = replace(model, name=name)
-    chosen = _sizes(model, batch, sizes)
+    chosen = _sizes(model, batch, sizes, known)
     if data is None:
         return Subject(name, model, chosen, example(model.inputs, chosen, seed=seed))
     states = {spec.name for spec in model.inputs if spec.state_of is not None}
@@ -63,8 +117,14 @@ def as_shipped(
     return Subject(name, model, chosen, inputs)
 
 
-def _sizes(model: Model, batch: int, asked: Mapping[str, int]) -> dict[str, int]:
+def _sizes(model: Model, batch: int, asked: Mapping[str, int], known: Mapping[tuple[str, int], int]) -> dict[str, int]:
     """A size for every free letter, the batch among them."""
+    usual = {
+        letter: known[spec.name, axis]
+        for spec in reversed(model.inputs)
+        for axis, letter in enumerate(spec.dims)
+        if isinstance(letter, str) and (spec.name, axis) in known
+    }
     letters = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)}
     for letter, size in asked.items():
         if letter not in letters:
@@ -76,13 +136,13 @@ def _sizes(model: Model, batch: int, asked: Mapping[str, int]) -> dict[str, int]
             raise UsageError(f"benchmark: the size of {letter!r} must be at least 1, and is {size}.")
     first = next((spec.dims[0] for spec in model.inputs if spec.dims and spec.state_of is None), None)
     if isinstance(first, str):
-        return sizes_of(model, **{first: batch, **asked})
+        return sizes_of(model, **{**usual, first: batch, **asked})
     if batch not in (1, first):
         raise UsageError(
             f"benchmark: batch {batch} asked of model {model.name!r}, whose first dimension is fixed at {first}. "
             "Export it with a free one, or leave --batch out."
         )
-    return sizes_of(model, **asked)
+    return sizes_of(model, **{**usual, **asked})
 
 
 def weights_dtype(model: Model) -> str:

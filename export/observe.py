@@ -28,7 +28,7 @@ def observe(network: ir.Model, feeds: Mapping[str, _Array]) -> dict[str, _Array]
     seen = {**given, **_run(proto, proto.graph, given)}
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     _observe_bodies(proto, proto.graph, seen, constants)
-    return seen
+    return {name: array for name, array in seen.items() if isinstance(array, np.ndarray)}
 
 
 def _run(proto: onnx.ModelProto, graph: onnx.GraphProto, feeds: Mapping[str, _Array]) -> dict[str, _Array]:
@@ -50,7 +50,7 @@ def _run(proto: onnx.ModelProto, graph: onnx.GraphProto, feeds: Mapping[str, _Ar
         arrays = session.run(all_names, {name: array for name, array in feeds.items() if name in taken})
     except Exception as error:
         raise CompressError(f"the graph does not run to show its shapes: {str(error).splitlines()[0]}") from error
-    return {n: a for n, a in zip(all_names, arrays, strict=True) if isinstance(a, np.ndarray)}
+    return dict(zip(all_names, arrays, strict=True))
 
 
 def _observe_bodies(
@@ -101,7 +101,7 @@ def _close(
     for name in sorted(_reads(body) - made):
         if name in constants:
             body.initializer.append(constants[name])
-        elif name in seen:
+        elif isinstance(seen.get(name), np.ndarray):  # of a list nobody knows the type of what it will hold
             array = seen[name]
             feeds[name] = array
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)

@@ -95,7 +95,7 @@ def place(
     floats: Mapping[str, str] = MappingProxyType({}),
     products: bool = False,
 ) -> Placement:
-    """Decide for a network's main graph and for the bodies of If and Scan; what lies in a Loop stays in float.
+    """Decide for a network's main graph and for the bodies of If, Scan and Loop.
 
     Args:
         network: only looked at.
@@ -146,7 +146,7 @@ def _refusal(
     if node.op_type not in STATIC:
         return _NO_KERNEL.get(node.op_type, f"no int8 kernel for {node.op_type} in ONNX Runtime")
     if not in_sight:
-        return "it lies in the body of a Loop, where calibration cannot look"
+        return "it lies in a body where calibration cannot look"
     if node.name in floats:
         return floats[node.name or ""]
     return _unfit(node, weights[0]) if weights else None

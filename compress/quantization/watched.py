@@ -2,7 +2,8 @@
 
 What a branch of an If computes is made an output of the branch, of the If, and of what holds that; the other branch
 gives an empty array in its place. What the body of a Scan computes is stacked over its turns. A Loop may compute arrays
-of another shape each turn, which nothing can stack, so its body stays closed.
+of another shape each turn, which nothing can stack: their numbers are carried from turn to turn, one array behind the
+other.
 
 A tensor of the main graph whose type nobody says becomes an output without one: the runtime knows it, and a mask is no
 float. In a body all that is looked at is what may be rounded, and so float.
@@ -10,8 +11,9 @@ float. In a body all that is looked at is what may be rounded, and so float.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +22,7 @@ from compress.quantization.onnx_edit import free_name, graph_of
 from compress.quantization.onnx_weights import bodies_of
 from models.records import Model, OutputSpec
 
-_OPEN = ("If", "Scan")
+_OPEN = ("If", "Scan", "Loop")
 
 
 def open_graphs(network: ir.Model) -> dict[ir.Graph, ir.Node | None]:
@@ -39,7 +41,7 @@ def _open(graph: ir.Graph) -> Iterator[tuple[ir.Graph, ir.Node]]:
 def show(network: ir.Model, names: Sequence[str]) -> list[str]:
     """Make tensors outputs of the graph, in place; the names of those that were none and are now."""
     holders = open_graphs(network)
-    found = {value.name: value for graph in holders for value in _values(graph) if value.name}
+    found = _named(holders)
     given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
     shown = [name for name in dict.fromkeys(names) if name in found and name not in given]
     taken: set[str | None] = {*found, *given}
@@ -49,11 +51,16 @@ def show(network: ir.Model, names: Sequence[str]) -> list[str]:
         if node is not None:  # the output has the name, and what is in the body another one
             value.name = free_name(f"{name}_inside", taken)
         while node is not None:
-            value = _given_by(node, value, taken)
+            value = (_carried_by if node.op_type == "Loop" else _given_by)(node, value, taken)
+            found |= {moved.name: moved for moved in node.outputs if moved.name}
             node = holders[graph_of(value)]
         value.name = name
         network.graph.outputs.append(value)
     return shown
+
+
+def _named(graphs: Iterable[ir.Graph]) -> dict[str, ir.Value]:
+    return {value.name: value for graph in graphs for value in _values(graph) if value.name}
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -77,6 +84,53 @@ def _given_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Valu
     return output
 
 
+def _carried_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Value:
+    """What a tensor in the body of a Loop held in all turns, one number behind the other, as an output of the Loop."""
+    body, carried = graph_of(value), len(node.inputs) - 2  # of trips, and whether to go on
+    kind = value.dtype or ir.DataType.FLOAT
+    before = ir.val(free_name(f"{value.name}_before", taken), dtype=kind)
+    flat = _appended(body, "Reshape", [value, _constant(body, "flat", np.array([-1]), taken)], taken)
+    after = _appended(body, "Concat", [before, flat], taken, axis=0)
+    after.dtype = kind
+    body.inputs.append(before)
+    body.outputs.insert(1 + carried, after)
+    outside = node.graph
+    assert isinstance(outside, ir.Graph)
+    node.resize_inputs(len(node.inputs) + 1)
+    node.replace_input_with(len(node.inputs) - 1, _constant(outside, "none", np.zeros(0, kind.numpy()), taken, node))
+    node.resize_outputs(len(node.outputs) + 1)
+    for place in range(len(node.outputs) - 1, carried, -1):  # what is stacked comes behind what is carried
+        _move(node.outputs[place - 1], node.outputs[place])
+    output = node.outputs[carried]
+    output.name, output.type, output.shape = free_name(f"{value.name}_shown", taken), ir.TensorType(kind), None
+    return output
+
+
+def _move(value: ir.Value, to: ir.Value) -> None:
+    """Let a value that nobody reads yet be what another one was, which is left without a name."""
+    ir.convenience.replace_all_uses_with(value, to, replace_graph_outputs=True)
+    name, value.name = value.name, None
+    to.name, to.type, to.shape = name, value.type, value.shape
+
+
+def _appended(
+    graph: ir.Graph, operator: str, inputs: Sequence[ir.Value], taken: set[str | None], **attributes: int
+) -> ir.Value:
+    node = ir.node(operator, inputs, attributes, name=free_name(f"{inputs[0].name}_{operator}", taken))
+    node.outputs[0].name = free_name(f"{node.name}_out", taken)
+    graph.append(node)
+    return node.outputs[0]
+
+
+def _constant(
+    graph: ir.Graph, name: str, numbers: np.ndarray[Any, Any], taken: set[str | None], before: ir.Node | None = None
+) -> ir.Value:
+    made = ir.val(free_name(name, taken), dtype=ir.DataType.from_numpy(numbers.dtype))
+    node = ir.node("Constant", [], {"value": ir.tensor(numbers)}, outputs=[made], name=made.name)
+    graph.append(node) if before is None else graph.insert_before(before, node)
+    return made
+
+
 def _apart(value: ir.Value, taken: set[str | None]) -> ir.Value:
     """The tensor, or a copy where it is an input or an output of its body already."""
     if not value.is_graph_input() and not value.is_graph_output():
@@ -89,14 +143,11 @@ def _apart(value: ir.Value, taken: set[str | None]) -> ir.Value:
 def _nothing(body: ir.Graph, value: ir.Value, taken: set[str | None]) -> ir.Value:
     """An empty array: what the branch that is not taken gives."""
     kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
-    empty = ir.tensor(np.zeros(0, kind.numpy()))
-    made = ir.val(free_name(f"{value.name}_nothing", taken), dtype=kind)
-    body.append(ir.node("Constant", [], {"value": empty}, outputs=[made], name=made.name))
-    return made
+    return _constant(body, f"{value.name}_nothing", np.zeros(0, kind.numpy()), taken)
 
 
 def watched(model: Model, names: Sequence[str]) -> Model:
-    """The model with further tensors among its outputs; those of closed bodies are left out."""
+    """The model with further tensors among its outputs; those of bodies that cannot be looked into are left out."""
     network = model.onnx.clone()
     specs = tuple(OutputSpec(name=name, dtype="float32", dims=()) for name in show(network, names))
     return replace(model, network=network, outputs=(*model.outputs, *specs), forms={}, sample=None)

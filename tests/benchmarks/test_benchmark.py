@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.benchmark import benchmark, step_of
 from benchmarks.record import Benchmark
-from benchmarks.subject import as_shipped, weights_dtype
+from benchmarks.subject import as_shipped, subjects, weights_dtype
 from export.device import find_device
 from export.machine import machine
 from models.errors import DataError, DeviceError, UsageError
@@ -128,6 +128,29 @@ def test_batch_sizes_and_data_are_those_that_were_asked_for():
     assert (row.batch, row.shapes["x"], row.macs) == (3, (3, 3, 8, 8), 3 * (16 * 64 * 27 + 160))
     (row,) = benchmark([spotter()], data={"x": np.zeros((2, 3, 8, 8), np.float32)}, **QUICK).benchmarks
     assert (row.batch, row.shapes["x"], row.macs) == (2, (2, 3, 8, 8), 2 * (16 * 64 * 27 + 160))
+
+
+def spectrum(name, letter, **facts):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="head")]
+    made = network(nodes, {"x": ("N", letter, 4)}, {"y": ("N", letter, 2)}, {"w": np.ones((4, 2))}, **facts)
+    return replace(made, name=name)
+
+
+def test_models_are_timed_on_one_length_also_where_only_one_of_them_knows_it():
+    """A file as somebody wrote it says no usual length; what was made of it holds that of its data."""
+    as_written = spectrum("as written", "T")
+    rows = benchmark([as_written, spectrum("made of it", "time", typical={"time": 7})], **QUICK).benchmarks
+    assert [row.shapes["x"] for row in rows] == [(1, 7, 4)] * 2
+    assert [row.macs for row in rows] == [7 * 8] * 2
+    rows = benchmark([as_written, spectrum("made of it", "T", typical={"T": 7})], sizes={"T": 9}, **QUICK).benchmarks
+    assert [row.shapes["x"] for row in rows] == [(1, 9, 4)] * 2
+
+
+def test_models_are_timed_on_the_same_numbers():
+    first, second = spectrum("first", "T"), spectrum("second", "T")
+    second = replace(second, inputs=(InputSpec(name="x", dtype="float32", dims=("N", "T", 4)),))
+    a, b = subjects([first, second], 1, {}, None, 3)
+    np.testing.assert_array_equal(a.inputs["x"], b.inputs["x"])
 
 
 def test_a_streaming_model_carries_its_state_on():

@@ -100,18 +100,69 @@ def scanned(hidden: int = 32, *, backwards: bool = False) -> Model:
     return _model(nodes, net, (spec,), ("T", 1, hidden))
 
 
-def looped(width: int = 16) -> Model:
-    """A product in the body of a Loop, whose turns nobody can look into."""
-    net = Net(9)
-    y = net.op("Relu", net.matmul("state", width, width, name="again"), name="act")
+def decoder(width: int = 16, *, inside: str = "") -> Model:
+    """Four turns of a decoder: a state, all states so far with a product over them, and what each turn gives.
+
+    Args:
+        width: of the state.
+        inside: "If" or "Loop" that holds the Loop; a Loop of two turns, of which the second begins where the first
+            ended.
+    """
+    net = Net(11)
+    new = net.op("Tanh", net.matmul("state", width, width, name="again"), name="tanh")
+    one = net.op("Unsqueeze", new, net.const("behind", [1], np.int64), name="one")
+    grown = net.op("Concat", "so_far", one, name="grown", axis=1)
+    mean = net.op("ReduceMean", net.matmul(grown, width, width, name="over_all"), name="mean", axes=[1], keepdims=0)
+    told = net.linear(mean, width, 4, name="head")
     net.op("Identity", "go", name="goes")
-    true = helper.make_tensor_value_info("goes_out", TensorProto.BOOL, None)
-    inputs = [
-        helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-        helper.make_tensor_value_info("state", _F, None),
+    values = {name: helper.make_tensor_value_info(name, _F, None) for name in ("state", "so_far", new, grown, told)}
+    flags = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "goes_out")]
+    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
+    body = helper.make_graph(
+        net.nodes,
+        "body",
+        [turn, flags[0], values["state"], values["so_far"]],
+        [flags[1], values[new], values[grown], values[told]],
+    )
+    turns = net.const("turns", 4, np.int64)
+    start = helper.make_node("Unsqueeze", ["x", "behind"], ["x_one"], name="start")
+    loop = helper.make_node("Loop", [turns, "", "x", "x_one"], ["last", "all", "told"], name="loop", body=body)
+    net.nodes = []
+    net.op("Transpose", "told", name="rows_first", perm=[1, 0, 2])
+    nodes = [start, loop, *net.nodes]
+    nodes = _held(nodes, net, inside) if inside else nodes
+    nodes.append(helper.make_node("Identity", [nodes[-1].output[0]], ["y"], name="out"))
+    return _model(nodes, net, (InputSpec(name="x", dtype="float32", dims=("N", width)),), ("N", 4, 4))
+
+
+def _held(nodes: list[onnx.NodeProto], net: Net, inside: str) -> list[onnx.NodeProto]:
+    """The nodes in the body of one more If or Loop."""
+    result = helper.make_tensor_value_info(nodes[-1].output[0], _F, None)
+    if inside == "If":
+        no = helper.make_graph([helper.make_node("Expand", ["zero", "shape"], ["no"])], "no", [], [
+            helper.make_tensor_value_info("no", _F, None)
+        ])  # fmt: skip
+        net.const("zero", 0.0)
+        net.const("shape", [1, 4, 4], np.int64)
+        net.const("yes", True, np.bool_)
+        yes = helper.make_graph(nodes, "yes_body", [], [result])
+        return [helper.make_node("If", ["yes"], ["held"], name="hold", then_branch=yes, else_branch=no)]
+    for node in nodes:
+        node.input[:] = ["x_now" if name == "x" else name for name in node.input]
+    given = [
+        helper.make_tensor_value_info("outer_turn", TensorProto.INT64, []),
+        helper.make_tensor_value_info("outer_go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("x_now", _F, None),
+        helper.make_tensor_value_info("earlier", _F, None),
     ]
-    body = helper.make_graph(net.nodes, "body", inputs, [true, helper.make_tensor_value_info(y, _F, None)])
-    turns = net.const("turns", 3, np.int64)
-    nodes = [helper.make_node("Loop", [turns, "", "x"], ["y"], name="loop", body=body)]
-    return _model(nodes, net, (InputSpec(name="x", dtype="float32", dims=("N", width)),), ("N", width))
+    goes = helper.make_node("Identity", ["outer_go"], ["outer_goes"], name="outer_goes")
+    told = [
+        helper.make_tensor_value_info("outer_goes", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("last", _F, None),
+        result,
+    ]
+    body = helper.make_graph([goes, *nodes], "outer", given, told)
+    net.const("twice", 2, np.int64)
+    net.const("nothing", np.zeros((1, 4, 4)))
+    outputs = ["outer_last", "held"]
+    return [helper.make_node("Loop", ["twice", "", "x", "nothing"], outputs, name="hold", body=body)]

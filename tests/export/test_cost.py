@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -166,3 +166,22 @@ def test_a_scan_counts_as_often_as_it_runs():
                               opset_imports=[helper.make_opsetid("", 17)])  # fmt: skip
     model = Model(ir.from_proto(proto), (spec("T", 1, 4),), (OutputSpec(name="y", dtype="float32", dims=("T", 1, 4)),))
     assert cost(model, T=7).macs == 7 * 16
+
+
+def test_a_loop_that_collects_its_results_in_a_sequence_counts_as_often_as_it_runs():
+    """As scripted modules come out: what each turn gives is put into a list."""
+    proto = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,4] x) => (float[T,4] y) <float[4,4] w = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, int64 turns = {5}> {
+            empty = SequenceEmpty ()
+            last, all = Loop (turns, , x, empty) <body = b (int64 i, bool c, float[1,4] h, seq(float) list)
+                => (bool go, float[1,4] next, seq(float) longer) {
+                go = Identity (c)
+                next = MatMul (h, w)
+                longer = SequenceInsert (list, next)
+            }>
+            y = ConcatFromSequence <axis = 0> (all)
+        }
+    """)
+    model = Model(ir.from_proto(proto), (spec(1, 4),), (OutputSpec(name="y", dtype="float32", dims=("T", 4)),))
+    assert cost(model).macs == 5 * 16

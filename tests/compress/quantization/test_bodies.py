@@ -1,4 +1,4 @@
-"""Layers inside If and Scan compute in int8 where data passes them; what no data reaches stays float, and says so."""
+"""Layers inside If, Scan and Loop compute in int8 where data passes them; what no data reaches stays float."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from cli import status
 from compress.base import Context
 from compress.quantization.calibrated import look
+from compress.quantization.field import integer_nodes
 from compress.quantization.quantize import Quantize
 from compress.quantization.watched import watched
 from export.folded import fold
@@ -20,9 +21,9 @@ from export.session import onnx_runner
 from export.states import with_states
 from export.stepped import stepped
 from export.stopwatch import Stopwatch
-from models.records import example
-from tests.compress.bodies_nets import listener, looped, scanned, voice
-from tests.compress.onnx_nets import mlp
+from models.records import InputSpec, example
+from tests.compress.bodies_nets import decoder, listener, scanned, voice
+from tests.compress.onnx_nets import Net, mlp
 
 FAST, SLOW = np.asarray(16000), np.asarray(8000)
 UNSEEN = "calibration has no data that passes it"
@@ -103,13 +104,50 @@ def body_of(node):
     return next((a.as_graph() for a in node.attributes.values() if a.name == "body"), node.graph)
 
 
-def test_a_body_that_nobody_can_look_into_stays_float():
-    model = looped()
-    outcome = Quantize(mode="static")(model, Context(calibration=data(model)))
-    assert [note.text for note in outcome.skipped if note.layer == "again"] == [
-        "it lies in the body of a Loop, where calibration cannot look"
-    ]
-    auto = Quantize(mode="auto")(model, Context(calibration=data(model)))
+def test_ranges_in_a_loop_hold_all_turns_whatever_their_shapes():
+    model = fold(decoder())
+    feed = data(model, count=1)[0]
+    loop = next(node for node in model.onnx.graph if node.op_type == "Loop")
+    named = {node.name: node.outputs[0].name for node in body_of(loop)}
+    found = onnx_runner(watched(model, [named["tanh"], named["grown"], "x"]))(feed)
+    states, told = reference(model, feed["x"])
+    np.testing.assert_allclose(found[named["tanh"]], np.concatenate([s.ravel() for s in states[1:]]), atol=1e-5)
+    grown = [np.stack(states[: turn + 2], axis=1).ravel() for turn in range(4)]
+    np.testing.assert_allclose(found[named["grown"]], np.concatenate(grown), atol=1e-5)
+    np.testing.assert_allclose(found["y"], told, atol=1e-5)
+
+
+def reference(model, x):
+    """The decoder in numpy: its states from the beginning, and what it tells in each turn."""
+    constants = {name: value.const_value.numpy() for name, value in model.onnx.graph.initializers.items()}
+    w, b, v, c, h, d = (
+        constants[f"{name}.{part}"] for name in ("again", "over_all", "head") for part in ("weight", "bias")
+    )
+    states, told = [x], []
+    for _ in range(4):
+        states.append(np.tanh(states[-1] @ w + b))
+        told.append((np.stack(states, axis=1) @ v + c).mean(1) @ h.T + d)
+    return states, np.stack(told, axis=1)
+
+
+@pytest.mark.parametrize("inside", ["", "If", "Loop"])
+def test_layers_in_a_loop_compute_in_int8_alone_and_in_other_bodies(inside):
+    model = decoder(inside=inside)
+    seen = data(model)
+    outcome = Quantize(mode="static")(model, Context(calibration=seen))
+    assert {note.layer for note in outcome.changed} == {"again", "over_all", "head"}
+    assert sum(integer_nodes(outcome.model).values()) >= 3
+    found = [onnx_runner(m)(feed)["y"] for feed in seen[:4] for m in (model, outcome.model)]
+    assert sqnr_db(np.concatenate(found[::2]), np.concatenate(found[1::2])) > 25
+    rows = {row.layer: row for row in outcome.layers}
+    assert all(rows[name].sqnr_db > 20 for name in ("again", "over_all", "head"))
+
+
+def test_auto_without_layers_or_data_says_so():
+    net = Net(1)
+    net.op("LSTM", "x", net.weight("w", 1, 64, 8), net.weight("r", 1, 64, 16), name="lstm", hidden_size=16)
+    alone = net.model((InputSpec(name="x", dtype="float32", dims=("T", "N", 8)),), {"y": ("T", 1, "N", 16)})
+    auto = Quantize(mode="auto")(alone, Context(calibration=data(alone)))
     assert "static int8 was not tried: no layer here has a static integer kernel" in auto.facts["why"]
     without = Quantize(mode="auto")(mlp(), Context())
     assert "static int8 was not tried: there are no calibration data" in without.facts["why"]
