@@ -5,7 +5,8 @@
 All variants of a network are timed by turns in one process; all calibrate with the same samples. Cells that are there
 already for the same weights, code and settings are kept, so a run that was stopped goes on where it was. The files lie
 in `.matrix/int8`. NNCF wants an interpreter of its own: python -m venv DIR; DIR/bin/pip install nncf onnx onnxruntime.
-`--emulate` runs the files as a processor without VNNI does, and needs qemu-user.
+`--emulate` runs the files as processors without VNNI and 64-bit Arm do, and needs qemu-user; for Arm, make what runs
+there first: `python -m benchmarks.emulators`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import int8_emulated
+from benchmarks import emulators, int8_emulated
 from benchmarks.documents import made_by, write
+from benchmarks.emulators import PROCESSORS
 from benchmarks.int8_case import Case, case_of, hash_of
 from benchmarks.int8_emulated import file_of
 from benchmarks.int8_networks import NETWORKS
@@ -140,15 +142,17 @@ def _measured(row: dict[str, Any], name: str, wanted: list[str], how: How, batch
 
 
 def emulate(
-    names: Sequence[str], output: Path, variants: Sequence[str] = (*VARIANTS,), command: str = int8_emulated.HASWELL
+    names: Sequence[str], output: Path, processors: Sequence[str], variants: Sequence[str] = (*VARIANTS,)
 ) -> dict[str, Any]:
-    """Run the files as another processor would, and write what they lose there into their cells."""
+    """Run the files as other processors would, and write what they lose there into their cells."""
     document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    wanted = [one for one in int8_emulated.missing(document, names, KEPT) if one[1] in variants]
-    found = int8_emulated.emulated([(f"{name}/{variant}", file) for name, variant, file in wanted], command)
-    for name, variant, _ in wanted:
-        document["networks"][name]["cells"][variant]["emulated_db"] = found[f"{name}/{variant}"]
-    document["emulated"] = command
+    for processor in processors:
+        python = emulators.command(processor)
+        wanted = [one for one in int8_emulated.missing(document, names, KEPT, processor) if one[1] in variants]
+        found = int8_emulated.emulated([(f"{name}/{variant}", file) for name, variant, file in wanted], python)
+        for name, variant, _ in wanted:
+            cell = document["networks"][name]["cells"][variant]
+            cell["emulated_db"] = {**cell.get("emulated_db", {}), processor: found[f"{name}/{variant}"]}
     write(document, output, page(document, NAMES))
     return document
 
@@ -167,7 +171,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--list", action="store_true", help="print the networks and the variants, and stop")
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), metavar="VARIANT", help="those alone")
     parser.add_argument("--nncf-python", default="", metavar="PATH", help="the interpreter that has NNCF")
-    parser.add_argument("--emulate", action="store_true", help="afterwards, outputs on a processor without VNNI")
+    words = f"afterwards, outputs on other processors, emulated; all of {', '.join(PROCESSORS)} where none is named"
+    parser.add_argument("--emulate", nargs="*", choices=PROCESSORS, metavar="PROCESSOR", help=words)
     parser.add_argument("--retime", action="store_true", help="time the files again, also where nothing is new")
     parser.add_argument("--seconds", type=float, default=0.5, help="of the stopwatch, for each variant and form")
     parser.add_argument("--deciding", type=float, default=0.3, help="the same for what our own pass times")
@@ -184,8 +189,8 @@ def main(args: Sequence[str] | None = None) -> None:
     times = {"seconds": given.seconds, "deciding": given.deciding}
     settings = {"nncf": given.nncf_python, "batches": given.batches, "retime": given.retime}
     run(names, given.variants, given.output, **settings, **times)
-    if given.emulate:
-        emulate(names, given.output, given.variants)
+    if given.emulate is not None:
+        emulate(names, given.output, given.emulate or PROCESSORS, given.variants)
     print(given.output.with_suffix(".md").read_text(encoding="utf-8"))
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +16,8 @@ from compress.quantization.calibration_data import cut, shared_rows
 from export.forms import MAIN
 from export.parity import sqnr_db
 from export.session import onnx_runner
-from models.errors import UsageError
 from models.records import Arrays, Model
 
-HASWELL = "qemu-x86_64 -cpu Haswell"  # AVX2 alone, as field tests of real ones agree
 _CHILD = Path(__file__).with_name("int8_emulated_child.py")
 _ROWS = 8  # an emulated processor is slow
 _INPUTS, _EXPECTED = "shown.npz", "expected.npz"
@@ -41,21 +36,13 @@ def keep_arrays(model: Model, inputs: Arrays, folder: Path) -> None:
     np.savez(folder / _EXPECTED, **onnx_runner(model)(inputs))  # type: ignore[arg-type]
 
 
-def emulated(wanted: Sequence[tuple[str, Path]], command: str = HASWELL) -> dict[str, float | None]:
+def emulated(wanted: Sequence[tuple[str, Path]], python: Sequence[str]) -> dict[str, float | None]:
     """SQNR in dB of each model, by the name it is given here, against the float model on this processor.
 
     Args:
         wanted: names and files; beside each lies what `keep` wrote.
-        command: that runs a program of this processor's on another one.
-
-    Raises:
-        UsageError: there is no such command.
+        python: that runs on the other processor, as `emulators.command` gives it.
     """
-    emulator, *options = shlex.split(command)
-    if shutil.which(emulator) is None:
-        raise UsageError(
-            f"--emulate: there is no {emulator!r} here. Debian has it in qemu-user: apt-get install qemu-user"
-        )
     with tempfile.TemporaryDirectory(prefix="compress-") as name:
         folder = Path(name)
         jobs = [
@@ -63,8 +50,7 @@ def emulated(wanted: Sequence[tuple[str, Path]], command: str = HASWELL) -> dict
             for number, (_, file) in enumerate(wanted)
         ]
         (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
-        child = [emulator, *options, sys.executable, "-I", str(_CHILD), str(folder / "jobs.json")]
-        subprocess.run(child, check=False)
+        subprocess.run([*python, "-I", str(_CHILD), str(folder / "jobs.json")], check=False)
         return {
             told: _noise(file.with_name(_EXPECTED), Path(job["outputs"]))
             for (told, file), job in zip(wanted, jobs, strict=True)
@@ -79,13 +65,15 @@ def _noise(expected: Path, found: Path) -> float | None:
         return finite(min(sqnr_db(one[name], other[name]) for name in one.files))
 
 
-def missing(document: Mapping[str, Any], names: Sequence[str], kept: Path) -> list[tuple[str, str, Path]]:
-    """(network, variant, file) of the cells that were measured and not emulated yet."""
+def missing(
+    document: Mapping[str, Any], names: Sequence[str], kept: Path, processor: str
+) -> list[tuple[str, str, Path]]:
+    """(network, variant, file) of the cells that were measured and not emulated on a processor yet."""
     return [
         (name, variant, file)
         for name in names
         for variant, cell in document["networks"].get(name, {}).get("cells", {}).items()
-        if "refused" not in cell and "emulated_db" not in cell
+        if "refused" not in cell and processor not in cell.get("emulated_db", {})
         if (file := file_of(kept, name, variant)).is_file() and file.with_name(_INPUTS).is_file()
     ]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from benchmarks.emulators import PROCESSORS
 from benchmarks.int8_variants import PEERS
 
 Cell = Mapping[str, Any]
@@ -82,8 +84,9 @@ def marks(networks: Mapping[str, Row]) -> Iterator[Mark]:
         random = {name: row for name, row in networks.items() if row["random"]}
         yield _mark(f"`{ours}`: random networks at least {KEEPS_DB:g} dB here", ours, random, _noisy)
     ours = SPEEDY[0]  # the other one is for the processor at hand
-    there = {n: r for n, r in networks.items() if r["random"] and "emulated_db" in r["cells"].get(ours, {})}
-    yield _mark(f"`{ours}`: the same on the emulated processor", ours, there, _noisy_there)
+    for processor in PROCESSORS:
+        there = {name: row for name, row in random.items() if processor in _cell(row, ours).get("emulated_db", {})}
+        yield _mark(f"`{ours}`: the same on an emulated {processor}", ours, there, partial(_noisy_there, processor))
     text = f"`ours, size`: at most {MOST_BYTES:g} of the bytes of the smallest peer that keeps the score"
     yield _mark(text, "ours, size", networks, _large)
 
@@ -128,8 +131,13 @@ def _noisy(row: Row, cell: Cell) -> str:
     return "" if lowest_db(cell) >= KEEPS_DB else f"{lowest_db(cell):.1f} dB"
 
 
-def _noisy_there(row: Row, cell: Cell) -> str:
-    found = cell["emulated_db"]
+def _cell(row: Row, variant: str) -> Cell:
+    found: Cell = row["cells"].get(variant, {})
+    return found
+
+
+def _noisy_there(processor: str, row: Row, cell: Cell) -> str:
+    found = cell["emulated_db"][processor]
     return "" if found is None or found >= KEEPS_DB else f"{found:.1f} dB"
 
 

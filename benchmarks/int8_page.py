@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from benchmarks.emulators import DESCRIBED, PROCESSORS
 from benchmarks.int8_marks import Cell, Mark, Row, fastest, keeps, lowest_db, marks, pace, smallest
 from benchmarks.int8_variants import OURS, VARIANTS
 
@@ -14,7 +15,7 @@ _HEADS = (
     "points lost",
     "flips",
     "SQNR dB",
-    "AVX2 dB",
+    *(f"{processor} dB" for processor in PROCESSORS),
     "speed",
     "bytes",
     "integer MACs",
@@ -50,7 +51,7 @@ def page(document: Mapping[str, Any], names: Iterable[str]) -> str:
         "",
         "## Measured on",
         "",
-        *_machines(networks, document.get("emulated", "")),
+        *_machines(networks),
     ]
     if left:
         lines += ["", f"Not measured yet: {', '.join(left)}."]
@@ -102,7 +103,7 @@ def _line(variant: str, row: Row, cell: Cell) -> list[str]:
         lost,
         "" if cell["flips"] is None else f"{cell['flips']:.2%}",
         f"{_decibels(lowest_db(cell))} ({_decibels(cell['varying_db'])})",
-        _decibels(cell["emulated_db"]) if "emulated_db" in cell else "",
+        *(_there(cell, processor) for processor in PROCESSORS),
         ", ".join(_speed(form, each) for form, each in cell["speed"].items()),
         _kilobytes(cell["bytes"]),
         f"{cell['integer_macs']:.0%}",
@@ -134,11 +135,17 @@ def _plain(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _machines(networks: Mapping[str, Row], emulated: str) -> Iterator[str]:
+def _there(cell: Cell, processor: str) -> str:
+    found = cell.get("emulated_db", {})
+    return _decibels(found[processor]) if processor in found else ""
+
+
+def _machines(networks: Mapping[str, Row]) -> Iterator[str]:
     for machine in dict.fromkeys(_machine(row) for row in networks.values()):
         yield f"- {machine}"
-    if emulated:
-        yield f"- AVX2 dB: `{emulated}`"
+    for processor in PROCESSORS:
+        if any(processor in cell.get("emulated_db", {}) for row in networks.values() for cell in row["cells"].values()):
+            yield f"- {processor} dB: {DESCRIBED[processor]}, emulated by qemu-user"
 
 
 def _machine(row: Row) -> str:

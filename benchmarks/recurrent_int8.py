@@ -5,7 +5,7 @@
 Each layer runs 50 steps on one thread, in float by ONNX Runtime's own operator, with its weights stored in int8, and
 computed in int8: an LSTM by the runtime's operator, GRU and RNN as loops of integer products. SQNR is against float, of
 the file for `any`, in which the products of two neighbouring weights fit 16 bits, and of the one for `x86-vnni`, with
-eight bits for each; here and, with --emulate, on an emulated processor that has AVX2 alone.
+eight bits for each; here and, with --emulate, on emulated processors: with AVX2 alone, and of 64-bit Arm.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.documents import made_by, said, write
+from benchmarks.emulators import DESCRIBED, PROCESSORS, command
 from benchmarks.int8_emulated import emulated, keep_arrays
 from benchmarks.recurrent_layers import inputs, layer, lstm_with_rounded_state, numbers_of, of_weights, rounded
 from compress.quantization.dynamic_int8 import write_dynamic
@@ -79,8 +80,8 @@ def _call(runner: Any, x: Any) -> Any:
     return lambda: runner(x)
 
 
-def on_avx2(hidden: Sequence[int], *, steps: int = STEPS) -> dict[str, float | None]:
-    """SQNR on an emulated processor with AVX2 alone, by "KIND HIDDEN DEVICE"."""
+def there(processor: str, hidden: Sequence[int], *, steps: int = STEPS) -> dict[str, float | None]:
+    """SQNR on an emulated processor, by "KIND HIDDEN DEVICE"."""
     with tempfile.TemporaryDirectory(prefix="compress-") as name:
         wanted = []
         for kind in KINDS:
@@ -92,7 +93,7 @@ def on_avx2(hidden: Sequence[int], *, steps: int = STEPS) -> dict[str, float | N
                     file = folder / f"{device}.onnx"
                     file.write_bytes(to_bytes(computed(float_, scheme_for(find_device(device)))))
                     wanted.append((f"{kind} {width} {device}", file))
-        return emulated(wanted)
+        return emulated(wanted, command(processor))
 
 
 def losses(hidden: int, *, steps: int = STEPS) -> dict[str, Any]:
@@ -137,12 +138,12 @@ def page(content: dict[str, Any]) -> str:
             f"| {row['kind']} | {row['hidden']} | {row['batch']} | {row['median_ms']['float']:.3f} "
             f"| {speeds['weights']} | {speeds['int8']} | {share} | {noise} |"
         )
-    if content["avx2_db"]:
-        lines += ["", "The same files on an emulated processor with AVX2 alone, batch 1, dB:", ""]
+    for processor, found in content["emulated_db"].items():
+        lines += ["", f"The same files on {DESCRIBED[processor]} ({processor}), emulated, batch 1, dB:", ""]
         lines += ["| layer | hidden | any | x86-vnni |", "|---|---:|---:|---:|"]
-        for kind, hidden in dict.fromkeys(tuple(name.split()[:2]) for name in content["avx2_db"]):
-            cells = " | ".join(f"{content['avx2_db'][f'{kind} {hidden} {device}']:.1f}" for device in DEVICES)
-            lines.append(f"| {kind} | {hidden} | {cells} |")
+        for kind, width in dict.fromkeys(tuple(name.split()[:2]) for name in found):
+            cells = " | ".join(f"{found[f'{kind} {width} {device}']:.1f}" for device in DEVICES)
+            lines.append(f"| {kind} | {width} | {cells} |")
     lines += ["", "What an LSTM loses, one thing rounded at a time, dB:", ""]
     names = [name for name in content["losses"][0] if name != "hidden"]
     lines += [f"| rounded | {' | '.join(str(row['hidden']) for row in content['losses'])} |"]
@@ -151,12 +152,17 @@ def page(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _processors(asked: Sequence[str] | None) -> Sequence[str]:
+    return () if asked is None else (asked or PROCESSORS)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 256, 512, 1024])
     parser.add_argument("--seconds", type=float, default=2.0, help="measuring time for each variant")
-    parser.add_argument("--emulate", action="store_true", help="also on an emulated processor; needs qemu-user")
+    told = f"also on other processors, emulated; all of {', '.join(PROCESSORS)} where none is named"
+    parser.add_argument("--emulate", nargs="*", choices=PROCESSORS, metavar="PROCESSOR", help=told)
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     given = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
@@ -172,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "steps": STEPS,
         "layers": rows,
         "losses": [losses(hidden) for hidden in given.hidden],
-        "avx2_db": on_avx2(given.hidden) if given.emulate else {},
+        "emulated_db": {one: there(one, given.hidden) for one in _processors(given.emulate)},
     }
     write(content, given.output, page(content))
     return 0
