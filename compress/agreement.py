@@ -219,6 +219,6 @@ def _in_both(a: Array, b: Array) -> float:
 
 def _counted(array: Array) -> dict[Any, int]:
     found: dict[Any, int] = {}
-    for entry in array.reshape(len(array), -1).tolist():
+    for entry in array.reshape(len(array), math.prod(array.shape[1:])).tolist():
         found[tuple(entry)] = found.get(tuple(entry), 0) + 1
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.label_tasks import Unfit
 from compress.own_arrays import task_of
 from compress.own_tasks import measured
 from export.foreign import called, named
@@ -55,6 +56,8 @@ def task_for(
     task = _found(data, model, seed, batch_size, preprocess)
     if model is not None:
         _check(task, model, data)
+    if metric is None and isinstance(task, Unfit):
+        raise DataError(task.why)
     return task if metric is None else measured(task, named(metric, option="--metric"), metric)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from compress.ledger import lost
 from export.stepped import any_batch
 from models.records import Model, Score, Task
+
+_ENOUGH = 20  # rows to say that a network does no better than a guess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,17 @@ class OnTest:
     drop: float
     drop_low: float
     drop_high: float
+    one_class: float | None = None  # what always the most frequent class would score
+
+    @property
+    def doubt(self) -> str:
+        """That the labels hardly fit the network that came, or ""."""
+        if self.one_class is None or self.before.value > self.one_class:
+            return ""
+        return (
+            f"the network that came has accuracy {self.before.value:.4g} on test, and always the most frequent class "
+            f"would have {self.one_class:.4g}. Do the labels fit it (order of classes), and the inputs (scaling)?"
+        )
 
     @property
     def text(self) -> str:
@@ -39,4 +54,17 @@ def score_on_test(task: Task, before: Model, after: Model) -> OnTest:
     """
     first, second = (task.score(any_batch(model), "test") for model in (before, after))
     drop, low, high = lost(task, first, second)
-    return OnTest(before=first, after=second, drop=drop, drop_low=low, drop_high=high)
+    return OnTest(
+        before=first, after=second, drop=drop, drop_low=low, drop_high=high, one_class=_most_frequent(task, first)
+    )
+
+
+def _most_frequent(task: Task, score: Score) -> float | None:
+    """The share of the most frequent class on test; None where the score is no accuracy of whole rows."""
+    if score.unit != "accuracy":
+        return None
+    targets = [np.asarray(target) for _, target in task.test]
+    if any(target.ndim != 1 for target in targets) or sum(map(len, targets)) < _ENOUGH:
+        return None
+    _, counts = np.unique(np.concatenate(targets), return_counts=True)
+    return float(counts.max() / counts.sum())

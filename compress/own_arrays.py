@@ -10,13 +10,13 @@ import numpy as np
 
 from compress.agreement import answers
 from compress.choices import decides
-from compress.own_tasks import InputBatches, Regression, Unlabelled
+from compress.labelled import SHOWN, meaning
+from compress.own_tasks import InputBatches, Unlabelled
 from export.states import likely_states
-from export.stepped import any_batch
+from export.stepped import any_batch, fixed_rows
 from models.batches import ArrayBatches
 from models.errors import DataError
 from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, Task
-from models.tasks import Classification, NextToken
 
 Array = np.ndarray[Any, Any]
 Prepare = Mapping[str, Callable[[Array], Array]]
@@ -37,8 +37,8 @@ def task_of(
 ) -> Task:
     """The task that these arrays make for the model.
 
-    Whole-number targets (N,) are classes, (N, T) beside an output (N, T, V) the next token, floats a value to come
-    near; without targets the task is to agree with the model itself.
+    What targets mean follows from the outputs that the model gives (`labelled.py`); without targets the task is to
+    agree with the model itself.
 
     Args:
         arrays: one per input, named as the inputs; a single one may have any name. A number, or an array of just the
@@ -60,16 +60,18 @@ def task_of(
     shared = {name: arrays.pop(name) for name in once}
     rows = _rows(arrays, target, source)
     _refuse_nan(arrays, source)
-    target = target if target is None else _target(target, model, labels, source)
     streams = model is not None and any(spec.state_of for spec in model.inputs)
     order = np.arange(rows) if streams else np.random.default_rng(seed).permutation(rows)
+    names = labels or (model.labels if model is not None else ())
+    shown = _shown(arrays, shared, prepare, 1 if streams else SHOWN)
+    meant = None if target is None else meaning(_checked(target, source), model, shown, names, source)
+    target = None if meant is None else meant.target
     cuts = np.clip(np.cumsum([rows * share for share in SHARES]).astype(int), [1, 2], [rows - 2, rows - 1])
     splits = [
         _batches(arrays, target, order[part], 1 if streams else batch_size, prepare, shared, ordered=streams)
         for part in _parts(rows, cuts)
     ]
-    names = labels or (model.labels if model is not None else ())
-    return _task(source, splits, target, model, names)
+    return _unlabelled(source, splits, model, names) if meant is None else meant.task(source, splits)
 
 
 def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -> dict[str, Array]:
@@ -175,30 +177,18 @@ def _refuse_nan(arrays: Arrays, source: str) -> None:
             )
 
 
-def _target(target: Array, model: Model | None, labels: tuple[str, ...], source: str) -> Array:
+def _checked(target: Array, source: str) -> Array:
     if target.dtype.kind not in "fiub":
         raise DataError(f"data {source!r}: the labels y are {target.dtype}; wanted whole numbers, or floats.")
     if target.dtype.kind == "f":
         _refuse_nan({"y": target}, source)
-        classes = model is not None and target.ndim == 1 and decides(model.outputs[0], model)
-        if not (classes and np.array_equal(target, np.round(target))):
-            return target
-    target = target.reshape(len(target)) if target.ndim == 2 and target.shape[1] == 1 else target
-    count = _classes(model, labels)
-    whole = target.astype(np.int64)
-    if count is not None and (whole.min() < 0 or whole.max() >= count):
-        raise DataError(
-            f"data {source!r}: labels y run from {whole.min()} to {whole.max()}, and the model tells {count} classes "
-            f"apart, 0 to {count - 1}."
-        )
-    return whole
+    return target
 
 
-def _classes(model: Model | None, labels: tuple[str, ...]) -> int | None:
-    if model is None:
-        return len(labels) or None
-    last = model.outputs[0].dims[-1] if model.outputs and model.outputs[0].dims else None
-    return last if isinstance(last, int) and last > 1 else None
+def _shown(arrays: Arrays, shared: Arrays, prepare: Callable[[Array], Array] | None, rows: int) -> Arrays:
+    """The first rows as the network takes them."""
+    few = {name: array[:rows] for name, array in arrays.items()}
+    return {**(few if prepare is None else {name: prepare(array) for name, array in few.items()}), **shared}
 
 
 def _parts(rows: int, cuts: Array) -> list[slice]:
@@ -226,26 +216,21 @@ def _batches(
     )
 
 
-def _task(
-    source: str, splits: list[ArrayBatches], target: Array | None, model: Model | None, labels: tuple[str, ...]
-) -> Task:
+def _unlabelled(source: str, splits: list[ArrayBatches], model: Model | None, labels: tuple[str, ...]) -> Task:
+    reference: Runner = dict
+    told: tuple[OutputSpec, ...] = ()
+    if model is not None:
+        reference, told = any_batch(replace(model, forms={})), answers(model)
+        if rows := fixed_rows(model):  # each call by itself: a detector's lists are of a picture
+            splits = [split.with_batch_size(rows) for split in splits]
     train, validation, test = splits
-    if target is None:
-        reference: Runner = dict
-        told: tuple[OutputSpec, ...] = ()
-        if model is not None:
-            reference, told = any_batch(replace(model, forms={})), answers(model)
-        return Unlabelled(
-            name=source,
-            labels=labels,
-            train=InputBatches(train),
-            validation=InputBatches(validation),
-            test=InputBatches(test),
-            reference=reference,
-            answers=tuple(spec.name for spec in told),
-            choices=tuple(spec.name for spec in told if model is not None and decides(spec, model)),
-        )
-    if target.dtype.kind == "f":
-        return Regression(name=source, train=train, validation=validation, test=test)
-    kind = NextToken if target.ndim == 2 else Classification
-    return kind(name=source, train=train, validation=validation, test=test, labels=labels)
+    return Unlabelled(
+        name=source,
+        labels=labels,
+        train=InputBatches(train),
+        validation=InputBatches(validation),
+        test=InputBatches(test),
+        reference=reference,
+        answers=tuple(spec.name for spec in told),
+        choices=tuple(spec.name for spec in told if model is not None and decides(spec, model)),
+    )

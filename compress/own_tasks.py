@@ -26,7 +26,7 @@ Metric = Callable[[Any, Array], Any]
 class Regression:
     """Outputs and targets of the same shape (N, ...). The score is the root of the mean squared error.
 
-    `Score.samples` is the mean squared error of each row.
+    `Score.samples` is the mean squared error of each row. Judged is the output that is named, else the first.
     """
 
     name: str
@@ -34,22 +34,26 @@ class Regression:
     validation: ArrayBatches
     test: ArrayBatches
     labels: tuple[str, ...] = ()
+    output: str = ""
 
     def loss(self, outputs: Mapping[str, torch.Tensor], target: Any) -> torch.Tensor:
         """Mean squared error of the first output."""
         from torch.nn import functional as F
 
-        output = next(iter(outputs.values()))
+        output = outputs[self.output] if self.output else next(iter(outputs.values()))
         return F.mse_loss(output, target.reshape(output.shape).to(output.dtype))
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Against the targets, or against what a reference gives. Bootstrap over rows."""
         rows = []
         for inputs, target in getattr(self, split):
-            output = _first(runner(inputs)).astype(np.float64)
-            wanted = target if reference is None else _first(reference(inputs))
+            output = self._judged(runner(inputs)).astype(np.float64)
+            wanted = target if reference is None else self._judged(reference(inputs))
             rows.append(((output - wanted.reshape(output.shape)) ** 2).reshape(len(output), -1).mean(1))
         return resampled(self, np.concatenate(rows), "error", higher_is_better=False)
+
+    def _judged(self, outputs: Arrays) -> Array:
+        return np.asarray(outputs[self.output]) if self.output else _first(outputs)
 
     def statistic(self, samples: Array) -> float:
         """The root of the mean."""

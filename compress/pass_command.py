@@ -143,6 +143,8 @@ def _say(
         )
     if (warning := outcome.facts.get("warning")) is not None:
         console.warn(f"{step.name}: {warning}.")
+    if told is not None and told.doubt:
+        console.warn(f"{step.name}: {told.doubt}")
     if told is not None:
         console.say(f"score: {told.text}")
     console.wrote(written)

@@ -11,6 +11,8 @@ from export.session import runner_for
 from export.stream import Going
 from models.records import Arrays, Model, Runner
 
+Array = np.ndarray[Any, Any]
+
 
 def stepped(model: Model) -> Runner:
     """A runner whose states go on from call to call where the arrays do not hold them; else the usual one.
@@ -35,7 +37,7 @@ def any_batch(model: Model) -> Runner:
         if total in (0, rows):
             return run(arrays)  # it says what does not fit
         parts = [run(_rows_from(data, start, rows)) for start in range(0, total, rows)]
-        return {name: _joined([part[name] for part in parts])[:total] for name in parts[0]}
+        return {name: _joined([np.asarray(part[name]) for part in parts], rows, total) for name in parts[0]}
 
     return in_parts
 
@@ -47,11 +49,27 @@ def fixed_rows(model: Model) -> int | None:
     return first if isinstance(first, int) else None
 
 
-def _joined(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """One array of all parts; of a number for each of them, a row of numbers."""
-    return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
+def _joined(parts: Sequence[Array], rows: int, total: int) -> Array:
+    """One array of all parts.
+
+    Of a number for each of them, a row of numbers. A list, whose length is not that of the rows, is longer; what has
+    another shape in each part is filled up behind, floats with NaN.
+    """
+    if not parts[0].ndim:
+        return np.stack(parts)
+    if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
+        parts = _filled(parts)
+    joined = np.concatenate(parts)
+    return joined[:total] if all(len(part) == rows for part in parts) else joined
 
 
-def _rows_from(arrays: Mapping[str, np.ndarray[Any, Any]], start: int, rows: int) -> Arrays:
+def _filled(parts: Sequence[Array]) -> list[Array]:
+    inner = np.max([part.shape[1:] for part in parts], axis=0)
+    nothing = np.nan if parts[0].dtype.kind == "f" else 0
+    widths = [[(0, 0), *((0, most - size) for most, size in zip(inner, part.shape[1:], strict=True))] for part in parts]
+    return [np.pad(part, width, constant_values=nothing) for part, width in zip(parts, widths, strict=True)]
+
+
+def _rows_from(arrays: Mapping[str, Array], start: int, rows: int) -> Arrays:
     """So many rows from there on; behind the end the last one comes again."""
     return {name: array[np.minimum(np.arange(start, start + rows), len(array) - 1)] for name, array in arrays.items()}

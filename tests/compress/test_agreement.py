@@ -79,3 +79,12 @@ def test_outputs_are_matched_by_name_else_by_place():
     placed.add({"a": a, "b": b}, {"c": a, "d": b}, {"x": a})
     for agreed in (named, placed):
         assert [one.alike().tolist() for one in agreed.outputs.values()] == [[1, 1], [1, 1]]
+
+
+def test_two_empty_lists_agree_and_an_empty_one_with_no_other():
+    found = Agreement()
+    batch = {"x": np.zeros((4, 2))}
+    found.add({"o": np.zeros((0, 3), np.int64)}, {"o": np.zeros((0, 3), np.int64)}, batch)
+    assert found.outputs["o"].wrong == 0
+    found.add({"o": np.zeros((0, 3), np.int64)}, {"o": np.ones((2, 3), np.int64)}, batch)
+    assert found.outputs["o"].wrong == 0.5

@@ -155,10 +155,9 @@ def test_a_number_that_the_model_takes_is_the_same_for_all_rows():
 
 def test_labels_that_numpy_made_floats_are_classes_still(model):
     x, y = images()
-    np.savez("d.npz", x=x, y=y.astype(np.float64)[:, None])
-    assert isinstance(task_for("d.npz", model), Regression)  # (N, 1) floats may be values
-    np.savez("d.npz", x=x, y=y.astype(np.float64))
-    assert isinstance(task_for("d.npz", model), Classification)
+    for labels in (y.astype(np.float64), y.astype(np.float64)[:, None]):
+        np.savez("d.npz", x=x, y=labels)
+        assert isinstance(task_for("d.npz", model), Classification)
 
 
 def test_tokens_are_labelled_at_every_place():

@@ -40,3 +40,32 @@ def test_the_scores_are_the_shares_of_the_digits_on_test_and_their_difference(cr
 def test_the_same_network_loses_nothing_and_no_zero_has_a_sign():
     told = score_on_test(digits(), constant(3), constant(3))
     assert "(+0, +0 to +0; " in told.text
+
+
+def test_a_network_that_does_no_better_than_one_class_is_told():
+    target = np.concatenate([target for _, target in digits().test])
+    counts = np.bincount(target)
+    most, least = int(counts.argmax()), int(counts.argmin())
+    told = score_on_test(digits(), constant(least), constant(least))
+    assert f"accuracy {counts[least] / len(target):.4g} on test" in told.doubt
+    assert f"would have {counts[most] / len(target):.4g}" in told.doubt
+    assert score_on_test(digits(), constant(most), constant(most)).doubt != ""
+
+
+def test_a_network_that_knows_more_is_not():
+    class Knows(torch.nn.Module):
+        """Of the mean of each digit, which is the nearest."""
+
+        def __init__(self):
+            super().__init__()
+            batches = list(digits().train)
+            x = np.concatenate([inputs["x"] for inputs, _ in batches]).reshape(-1, 64)
+            y = np.concatenate([target for _, target in batches])
+            self.middles = torch.nn.Parameter(torch.from_numpy(np.stack([x[y == d].mean(0) for d in range(10)])))
+
+        def forward(self, x):
+            return -torch.cdist(x.flatten(1), self.middles)
+
+    model = Model(Knows().eval(), inputs=["x:float32[N,1,8,8]"])
+    told = score_on_test(digits(), model, model)
+    assert told.before.value > 0.7 and told.doubt == ""

@@ -37,3 +37,30 @@ def test_a_number_alone_is_one_for_each_part():
     model = net.model((InputSpec(name="x", dtype="float32", dims=(4, 6)),), {"y": ()})
     x = np.repeat(np.float32([1, 2]), 24).reshape(8, 6)
     np.testing.assert_allclose(any_batch(model)({"x": x})["y"], [1, 2], rtol=1e-6)
+
+
+def detector(kinds):
+    """Of one picture at a time; `kinds`: what its shapes follow from is how many numbers are above zero."""
+    net = Net()
+    where = net.op("NonZero", net.op("Greater", "x", net.const("zero", 0.0), name="above"), name="where")
+    listed = net.op("Transpose", where, name="listed", perm=[1, 0])
+    found = net.op("GatherND", "x", listed, name="found")
+    if kinds == "in a row":
+        found = net.op("Unsqueeze", found, net.const("axis", [0], np.int64), name="row")
+    spec = InputSpec(name="x", dtype="float32", dims=(1, 6))
+    return net.model((spec,), {"y": ("k",) if kinds == "list" else (1, "k")})
+
+
+def test_lists_of_each_part_come_one_behind_the_other_whole():
+    x = np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32)
+    np.testing.assert_array_equal(any_batch(detector("list"))({"x": x})["y"], x[x > 0])
+
+
+def test_rows_of_other_lengths_are_filled_up_with_no_number():
+    x = np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32)
+    found = any_batch(detector("in a row"))({"x": x})["y"]
+    counts = (x > 0).sum(1)
+    assert found.shape == (5, counts.max())
+    for row, want, count in zip(found, x, counts, strict=True):
+        np.testing.assert_array_equal(row[:count], want[want > 0])
+        assert np.isnan(row[count:]).all()
