@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import itertools
 import re
@@ -70,7 +71,7 @@ def _steps(passes: Sequence[Pass], model: Model, context: Context) -> Iterator[O
             error = _blamed(error, step)
             error.add_note(f"in pass {step!r}, after {[p.name for p in passes[:position]] or 'no other pass'}")
             raise error
-        model = _carrying(remembered(outcome.model, step), context)
+        model = _carrying(remembered(outcome, step), context)
         yield replace(outcome, model=model)
 
 
@@ -144,10 +145,23 @@ def crossed(model: Model, step: Pass) -> Model:
     return model
 
 
-def remembered(model: Model, step: Pass) -> Model:
-    """The model with one more line in its history: the pass, its settings, our version."""
-    line = {"pass": step.name, "settings": fields_of(step), "version": compress.__version__}
-    return replace(model, history=(*model.history, line))
+def remembered(outcome: Outcome, step: Pass) -> Model:
+    """The model with one more line in its history: the pass, its settings, our version, and what it was made for.
+
+    A file that the settings name is told by what is in it: the same content gives the same bytes, whatever its name.
+    """
+    settings = fields_of(step)
+    files = [one.name for one in dataclasses.fields(step) if one.metadata.get("file")] if settings else []  # type: ignore[arg-type]
+    for name in files:
+        settings[name] = settings[name] and f"sha256:{_digest(settings[name])}"
+    line = {"pass": step.name, "settings": settings, "version": compress.__version__}
+    if target := outcome.facts.get("target"):
+        line["target"] = dict(target)
+    return replace(outcome.model, history=(*outcome.model.history, line))
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def fields_of(step: Pass) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Maker:
         fills: what masks of the model are filled with, where that is nearer than it was.
         original: the model before that; None where it is the same.
         was_half: whether constants came in half precision: what float needs of them is stored so again.
+        unseen: why a layer stays in float that reads or gives a tensor without a range.
     """
 
     model: Model
@@ -95,6 +96,7 @@ class Maker:
     fills: Fills = field(default_factory=dict)
     original: Model | None = None
     was_half: bool = False
+    unseen: str = UNSEEN
 
     def of(self, way: Way) -> Maker:
         """The maker whose model and ranges a way takes."""
@@ -247,7 +249,7 @@ class Maker:
             missing = {value for value in roots if value.name not in found}
             if not missing:
                 return placement, found
-            floats = {**dict.fromkeys(_beside(placement, missing), UNSEEN), **floats}
+            floats = {**dict.fromkeys(_beside(placement, missing), self.unseen), **floats}
 
     def _floats(
         self, graphs: Mapping[str, ir.Model], layers: Mapping[str, Mapping[str, Key]]

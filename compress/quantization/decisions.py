@@ -5,21 +5,25 @@ Replayed, it needs neither data nor a clock, and gives the same bytes each time.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
-from compress.base import LayerRow
+from compress.base import LayerRow, Note
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.equalize import Name, rescaled
 from compress.quantization.histogram import Range
 from compress.quantization.masks import Fills, with_fills
-from compress.quantization.onnx_weights import everywhere, exactly, weights_of
+from compress.quantization.onnx_weights import SKIPPED, array, everywhere, exactly, weights_of
 from compress.quantization.schemes import Scheme
+from compress.quantization.turned import written_out
 from compress.quantization.ways import Way
 from export.forms import MAIN
 from export.prepare import opset_of
@@ -28,8 +32,10 @@ from models.records import Model
 
 Array = np.ndarray[Any, Any]
 SCHEMA = 1
+_SAID = 3  # layers that a warning names
 WORDS = ("int8", "int8 weights", "float16", "float")
 ASKED = "the decision table says so"
+UNSEEN = "the decision table has no range of what it reads or gives"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +51,15 @@ class Decisions:
         shifts: taken off biases, by node of the main graph.
         factors: what channels were divided by, by the names of the constants at their junction.
         fills: of masks, by the Softmax behind them.
+        reasons: by layer, as the table tells them.
+        weights: what tells the network's numbers from those of others; "" where the table does not say.
     """
 
     device: str
     way: Way
     layers: Mapping[str, str]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
     opset: int = 0
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     shifts: Mapping[str, Array] = field(default_factory=dict)
@@ -57,7 +67,9 @@ class Decisions:
     fills: Fills = field(default_factory=dict)
 
 
-def document(made: Candidate, maker: Maker, rows: Sequence[LayerRow], *, device: str) -> dict[str, Any]:
+def document(
+    made: Candidate, maker: Maker, rows: Sequence[LayerRow], *, device: str, weights: str = ""
+) -> dict[str, Any]:
     """The table of a candidate, as JSON has it.
 
     Args:
@@ -65,12 +77,14 @@ def document(made: Candidate, maker: Maker, rows: Sequence[LayerRow], *, device:
         maker: that made it.
         rows: of its layers.
         device: the target.
+        weights: what tells the network's numbers from those of others.
     """
     by = maker.of(made.way)
     ranges = {MAIN: by.ranges, **by.of_forms} if made.way.kind == "static" else {}
     return {
         "schema": SCHEMA,
         "model": maker.model.name,
+        "weights": weights,
         "device": device,
         "opset": opset_of(maker.model.onnx),
         "way": asdict(made.way),
@@ -94,6 +108,7 @@ def read(path: str | Path) -> Decisions:
     content = _json(Path(path))
     try:
         layers = {row["layer"]: row["decision"] for row in content["layers"]}
+        reasons = {row["layer"]: str(row.get("reason", "")) for row in content["layers"]}
         ranges = {form: {name: _range(pair) for name, pair in seen.items()} for form, seen in content["ranges"].items()}
         shifts = {layer: np.asarray(shift, np.float64) for layer, shift in content["shifts"].items()}
         factors = {tuple(one["constants"]): np.asarray(one["by"], np.float64) for one in content["factors"]}
@@ -102,6 +117,8 @@ def read(path: str | Path) -> Decisions:
             way=Way(**content["way"]),
             opset=int(content.get("opset", 0)),
             layers=layers,
+            reasons=reasons,
+            weights=str(content.get("weights", "")),
             ranges=ranges,
             shifts=shifts,
             factors=factors,
@@ -109,6 +126,10 @@ def read(path: str | Path) -> Decisions:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: no decision table that quantize wrote: {_what(error)}.") from error
+    if len(layers) < len(content["layers"]):
+        names = [row["layer"] for row in content["layers"]]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{path}: layer {twice!r} has two rows. Leave the one that shall count.")
     for layer, decision in layers.items():
         if decision not in WORDS:
             words = ", ".join(WORDS)
@@ -157,13 +178,7 @@ def replay(
     Raises:
         UsageError: it names layers that the network does not have, or is for a device without such numbers.
     """
-    known = [node.name or "" for node in everywhere(prepared.onnx) if weights_of(node)]
-    for layer in decisions.layers:
-        if layer not in known:
-            raise UsageError(
-                f"quantize: the decision table has a layer {layer!r}, and model {prepared.name!r} has none of that "
-                f"name with weights: it is the table of another network.{did_you_mean(layer, known)}"
-            )
+    _check_names(decisions, prepared)
     if decisions.way.kind in ("static", "dynamic") and scheme.why_not_int8:
         raise UsageError(f"quantize: the decision table computes in int8: {scheme.why_not_int8}.")
     ranges = dict(decisions.ranges)
@@ -181,6 +196,87 @@ def replay(
         factors=decisions.factors,
         fills=decisions.fills,
         was_half=was_half,
+        unseen=UNSEEN,
     )
     way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(floats))
     return maker.make(way), replace(maker, floats={})
+
+
+def _check_names(decisions: Decisions, prepared: Model) -> None:
+    """Refuse a table of another network: layers, tensors or channels that this one does not have."""
+    network: Any = prepared.onnx.clone()
+    written_out(network)
+    layers = {node.name or "": weights_of(node)[0] for node in everywhere(network) if weights_of(node)}
+    for layer in decisions.layers:
+        if layer not in layers:
+            raise UsageError(
+                f"quantize: the decision table has a layer {layer!r}, and model {prepared.name!r} has none of that "
+                f"name with weights: it is the table of another network.{did_you_mean(layer, layers)}"
+            )
+    for layer, shift in decisions.shifts.items():
+        weight = layers.get(layer)
+        width = 0 if weight is None else math.prod(array(weight.value).shape[axis] for axis in weight.channel_axes)
+        if shift.size != width:
+            raise UsageError(
+                f"quantize: the decision table shifts {shift.size} channels of layer {layer!r}, and in model "
+                f"{prepared.name!r} it has {width}: it is the table of another network."
+            )
+    graphs: dict[str, Any] = {MAIN: network, **{form: part.network for form, part in prepared.forms.items()}}
+    for form, seen in decisions.ranges.items():
+        tensors = _tensors(graphs[form]) if form in graphs else set()
+        for name in seen:
+            if name not in tensors:
+                raise UsageError(
+                    f"quantize: the decision table has a range of {name!r}, and model {prepared.name!r} has no tensor "
+                    f"of that name.{did_you_mean(name, tensors)}"
+                )
+
+
+def _tensors(network: ir.Model) -> set[str]:
+    found = {value.name for graph in network.graphs() for value in graph.inputs}
+    return {name for name in found | {v.name for node in everywhere(network) for v in node.outputs} if name}
+
+
+def with_reasons(made: Candidate, decisions: Decisions) -> Candidate:
+    """The candidate with the table's own words for what stays in float because the table says so."""
+
+    def told(note: Note) -> Note:
+        reason = decisions.reasons.get(note.layer, "")
+        if note.text != SKIPPED or decisions.layers.get(note.layer) != "float":
+            return note
+        return Note(note.layer, ASKED if " in int8" in reason or not reason else reason)
+
+    return replace(made, skipped=tuple(map(told, made.skipped)))
+
+
+def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, model: Model) -> str:
+    """Where what came of a table is not what it asks for, or it is of other weights, in words; "" where all is well.
+
+    Float where 8 bits were asked, 8 bits in float where integers were, or the other way round: a way has kernels for
+    some layers and not for others.
+    """
+    other = [row for row in rows if decisions.layers.get(row.layer, row.decision) != row.decision]
+    said = [f"{row.layer!r} is {row.decision} for {decisions.layers[row.layer]} ({row.reason})" for row in other]
+    texts = []
+    if said:
+        more = f", and {len(said) - _SAID} more" if len(said) > _SAID else ""
+        texts.append(f"not all that the table asks for can be had of {made.way.name}: {'; '.join(said[:_SAID])}{more}")
+    if decisions.weights and decisions.ranges and decisions.weights != weights_told(model):
+        texts.append(
+            "the table was decided for a network of other weights, whose ranges and shifts it holds: decide anew, "
+            "unless they are meant to be these"
+        )
+    return ". ".join(texts)
+
+
+def weights_told(model: Model) -> str:
+    """A hash of a network's constants, whatever their names: what tells it from the same one trained again."""
+    networks: list[Any] = [model.network, *(form.network for form in model.forms.values())]
+    parts = sorted(
+        hashlib.sha256(value.const_value.tobytes()).hexdigest()
+        for network in networks
+        for graph in network.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None and value.const_value.dtype != ir.DataType.STRING
+    )
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]

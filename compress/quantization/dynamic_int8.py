@@ -16,7 +16,7 @@ from compress.base import Note
 from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import Weight, array, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, is_weight, weights_of
 from compress.quantization.recurrent_int8 import LOOPS, loop_refusal, write_loop
 from compress.quantization.recurrent_steps import CONTRIB
 from compress.quantization.schemes import Scheme
@@ -88,7 +88,7 @@ def refusal(
 ) -> str | None:
     """Why a layer has no dynamic int8, or None where it has; loops are written where the graph's opset is given."""
     if is_skipped(node.name or "", skip):
-        return "skipped, as asked"
+        return SKIPPED
     is_loop = loops_opset is not None and node.op_type in LOOPS
     if node.op_type not in ("MatMul", "Gemm", "LSTM") and not is_loop:
         return _NO_KERNEL.get(node.op_type, f"no dynamic int8 kernel for {node.op_type} in ONNX Runtime")

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.histogram import Range
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import array, everywhere, is_skipped, is_weight
+from compress.quantization.onnx_weights import SKIPPED, array, everywhere, is_skipped, is_weight
 
 LARGEST = 65504.0  # of float16
 # What a file grows by for each stored weight: a Cast, and three times the weight's name. Counted in bytes.
@@ -69,7 +69,7 @@ def _readers(value: ir.Value) -> list[str]:
 def _keeps(value: ir.Value, skip: Sequence[str]) -> str | None:
     """Why a constant stays in float32."""
     if any(is_skipped(layer, skip) for layer in _readers(value)):
-        return "skipped, as asked"
+        return SKIPPED
     reach = float(np.abs(array(value)).max(initial=0.0))
     return None if reach <= LARGEST else f"{value.name!r} reaches {reach:.3g}, and half precision ends at 65504"
 
@@ -116,7 +116,7 @@ def compute_half(
 
 def _refusal(node: ir.Node, ranges: Mapping[str, Range], skip: Sequence[str]) -> str | None:
     if is_skipped(node.name or "", skip):
-        return "skipped, as asked"
+        return SKIPPED
     for value in (*node.inputs, *node.outputs):
         if value is None:
             continue

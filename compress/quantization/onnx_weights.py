@@ -31,6 +31,7 @@ class Weight:
     channel_axes: tuple[int, ...]
 
 
+SKIPPED = "skipped, as asked"  # how a note says that a pattern names the layer
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from compress.base import Note
 from compress.quantization.heads import MIXED, mixed_heads
-from compress.quantization.onnx_weights import Weight, array, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, is_weight, weights_of
 from compress.quantization.watched import open_graphs
 from export.reading import attribute, number
 
@@ -142,7 +142,7 @@ def _refusal(
     if not weights and not products:
         return "a product of two activations, as in attention: in integers it is no faster on a processor"
     if is_skipped(node.name or "", skip):
-        return "skipped, as asked"
+        return SKIPPED
     if node.op_type not in STATIC:
         return _NO_KERNEL.get(node.op_type, f"no int8 kernel for {node.op_type} in ONNX Runtime")
     if not in_sight:

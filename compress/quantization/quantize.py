@@ -17,7 +17,7 @@ from compress.quantization.bias_correction import BiasCorrection
 from compress.quantization.calibrated import Calibrated, look
 from compress.quantization.calibration_data import count, gather, too_few
 from compress.quantization.candidates import Candidate, Maker
-from compress.quantization.decisions import document, read, replay
+from compress.quantization.decisions import document, read, replay, unlike, weights_told, with_reasons
 from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
@@ -29,7 +29,9 @@ from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.rows_apart import mixed_rows
 from compress.quantization.schemes import Scheme, scheme_for
 from compress.quantization.single_precision import SINGLE, in_single
+from compress.quantization.skipping import check_skip
 from compress.quantization.study import Study, study
+from compress.quantization.target import target
 from compress.quantization.ways import Way
 from export.device import Device, find_device
 from export.draws import seeded, told, unseeded
@@ -82,7 +84,8 @@ class Quantize:
     decisions: str = field(
         default="",
         metadata={
-            "help": "a decision table to replay, as auto wrote and you edited it; needs neither data nor a clock"
+            "file": True,
+            "help": "a decision table to replay, as auto wrote and you edited it; needs neither data nor a clock",
         },
     )
 
@@ -124,6 +127,7 @@ class Quantize:
         self._check(scheme, device, bool(seen), model)
         given = seeded(model)  # so that calibration and correction see one network, and not another at each run
         came = folded(given, seen)
+        check_skip(self.skip, model, came.model)
         single = came.model if scheme.why_not_int8 else in_single(came.model, seen)
         prepared = self._raised(single, seen) if seen and self.mode in ("auto", "static") else single
         masked = nearer_masks(prepared, seen if self.mode != "fp16" else ())
@@ -146,6 +150,7 @@ class Quantize:
         if warning := mixed_rows(given, seen):
             method["warning"] = warning
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
+        facts["target"] = target(device, str(facts.get("timed_on", "")))
         skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped, *_drawn(model, seen))
         outcome = _outcome(given, made, maker, facts, skipped, unseen, looked)
         return replace(outcome, model=unseeded(outcome.model))
@@ -159,14 +164,19 @@ class Quantize:
                 f"Give --device {table.device}, or decide anew."
             )
         came = folded(model)
+        check_skip(self.skip, model, came.model)
         older = table.way.kind == "static" or opset_of(came.model.onnx) < table.opset
         single = came.model if scheme.why_not_int8 or table.way.kind == "float" else in_single(came.model)
         taken = self._raised(single, ()) if older else single
         made, maker = replay(table, taken, scheme, skip=self.skip, was_half=single is not came.model)
+        made = with_reasons(made, table)
         nodes = integer_nodes(made.model) if scheme.fuses else {}
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
+        facts["target"] = target(device, "")
         outcome = _outcome(model, made, maker, facts, _skipped(made, came.left), (), None)
-        return replace(outcome, decisions=None)  # there is one already, which may hold more
+        if warning := unlike(table, outcome.layers, made, model):
+            facts["warning"] = warning
+        return replace(outcome, facts=facts, decisions=None)  # there is one already, which may hold more
 
     def _maker(self, prepared: Model, scheme: Scheme, seen: Sequence[Arrays], context: Context) -> Maker:
         """Of candidates, with the ranges that the data show, where the mode needs them."""
@@ -233,7 +243,7 @@ def _outcome(
     """All that is known of a candidate, its decision table included."""
     by = maker.of(made.way)
     rows = layer_rows(by.model, made, by.ranges, unseen, looked)
-    table = document(made, maker, rows, device=str(facts["device"]))
+    table = document(made, maker, rows, device=str(facts["device"]), weights=weights_told(model))
     changed = _changed(model, made)
     if made.way.kind != "float":
         changed += (*notes(maker.fills), *((Note("", SINGLE),) if maker.was_half and changed else ()))

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.int8 import weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import FLOATS, array, everywhere, is_skipped, weights_of
+from compress.quantization.onnx_weights import FLOATS, SKIPPED, array, everywhere, is_skipped, weights_of
 
 Array = np.ndarray[Any, Any]
 
@@ -56,7 +56,7 @@ def write_weights(
 
 def _refusal(node: ir.Node, value: ir.Value, axes: tuple[int, ...], skip: Sequence[str]) -> str | None:
     if any(is_skipped(use.node.name or "", skip) for use in value.uses()):
-        return "skipped, as asked"
+        return SKIPPED
     numbers = array(value)
     if not np.isfinite(numbers).all():
         return "its weights hold NaN or infinity"

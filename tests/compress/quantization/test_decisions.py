@@ -4,14 +4,18 @@ import json
 from dataclasses import asdict
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from compress.base import Context
 from compress.console import plain
 from compress.quantization.decisions import read
 from compress.quantization.quantize import Quantize
+from compress.recipe import run
+from export.machine import machine
 from export.onnx_file import to_bytes
 from export.session import onnx_runner
+from export.stopwatch import Stopwatch
 from models.errors import UsageError
 from models.records import example
 from tests.compress.onnx_nets import attention, conv_net, mlp, recurrent, residual_net
@@ -120,3 +124,100 @@ def test_a_graph_that_was_raised_is_raised_again(tmp_path):
     table.write_text(json.dumps(plain(outcome.decisions)))
     again = Quantize(decisions=str(table))(model, Context())
     assert to_bytes(again.model) == to_bytes(outcome.model)
+
+
+def written(table, path):
+    path.write_text(json.dumps(table), encoding="utf-8")
+    return str(path)
+
+
+def test_what_a_way_cannot_give_is_told(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    outcome = Quantize(decisions=edited(made, tmp_path / "t.json", body="float16"))(model, Context())
+    assert "'body' is int8 for float16" in outcome.facts["warning"]
+    weights = Quantize(mode="weights")(model, Context())
+    outcome = Quantize(decisions=edited(weights, tmp_path / "t.json", body="int8"))(model, Context())
+    assert "'body' is int8 weights for int8" in outcome.facts["warning"]
+
+
+def test_a_layer_without_a_range_in_the_table_says_so_and_not_that_no_data_pass_it(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static", skip=("head",))(model, Context(calibration=data(model)))
+    outcome = Quantize(decisions=edited(made, tmp_path / "t.json", head="int8"))(model, Context())
+    assert [n.text for n in outcome.skipped if n.layer == "head"] == [
+        "the decision table has no range of what it reads or gives"
+    ]
+
+
+def test_reasons_of_layers_without_a_kernel_stay_those_of_the_table(tmp_path):
+    model = recurrent("GRU")
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    reason = {row.layer: row.reason for row in made.layers if row.type == "GRU"}
+    outcome = Quantize(decisions=kept(made, tmp_path / "t.json"))(model, Context())
+    assert reason and {row.layer: row.reason for row in outcome.layers if row.type == "GRU"} == reason
+    path = edited(made, tmp_path / "t.json", **{row.layer: "float" for row in made.layers if row.decision == "int8"})
+    outcome = Quantize(decisions=path)(model, Context())
+    assert {row.reason for row in outcome.layers if row.type != "GRU"} == {"the decision table says so"}
+
+
+def test_the_table_of_the_same_network_trained_again_is_taken_with_a_warning(tmp_path):
+    model, other = conv_net(), conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    path = kept(made, tmp_path / "t.json")
+    assert "warning" not in Quantize(decisions=path)(model, Context()).facts
+    weight = other.onnx.graph.initializers["body.weight"]
+    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.5), name="body.weight")
+    assert "other weights" in Quantize(decisions=path)(other, Context()).facts["warning"]
+
+
+def test_a_table_of_other_widths_or_names_is_refused(tmp_path):
+    model = conv_net()
+    table = plain(Quantize(mode="static")(model, Context(calibration=data(model))).decisions)
+    narrow = {**table, "shifts": {**table["shifts"], "body": [1.0]}}
+    with pytest.raises(UsageError, match="shifts 1 channels of layer 'body'"):
+        Quantize(decisions=written(narrow, tmp_path / "t.json"))(model, Context())
+    name = next(iter(table["ranges"]["main"]))
+    misspelt = {**table, "ranges": {"main": {f"{name}s": [0, 1]}}}
+    with pytest.raises(UsageError, match=f"no tensor of that name. Did you mean '{name}'"):
+        Quantize(decisions=written(misspelt, tmp_path / "t.json"))(model, Context())
+    double = {**table, "layers": [*table["layers"], table["layers"][0]]}
+    with pytest.raises(UsageError, match="has two rows"):
+        Quantize(decisions=written(double, tmp_path / "t.json"))(model, Context())
+
+
+def test_one_table_under_two_names_gives_the_same_bytes(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    files = [kept(made, tmp_path / name) for name in ("a.json", "another.json")]
+    first, second = (run([Quantize(decisions=file)], model, Context())[-1].model for file in files)
+    assert to_bytes(first) == to_bytes(second)
+    assert str(tmp_path) not in json.dumps(first.history)
+
+
+@pytest.mark.parametrize(
+    ("device", "untimed"),
+    [
+        ("any", ["arm64", "arm64-dotprod", "x86-avx2", "x86-vnni"]),
+        ("arm64", ["arm64"]),
+        ("stm32h743", ["armv7e-m"]),
+    ],
+)
+def test_the_history_tells_the_target_and_where_nobody_timed(device, untimed):
+    model = conv_net()
+    made = run([Quantize(mode="static")], model, Context(calibration=data(model), device=device))[-1].model
+    assert made.history[-1]["target"] == {"device": device, "timed_on": "", "not_timed_on": untimed}
+
+
+def test_auto_tells_where_it_timed():
+    model, here = conv_net(), machine()["instruction_set"]
+    context = Context(calibration=data(model), measure=Stopwatch(seconds=0.02))
+    target = run([Quantize()], model, context)[-1].model.history[-1]["target"]
+    assert target["timed_on"] == here and here not in target["not_timed_on"]
+
+
+def test_a_pattern_that_names_nothing_is_refused():
+    model = conv_net()
+    with pytest.raises(UsageError, match=r"skip 'haed' names no layer of model 'net'\. Did you mean 'head'"):
+        Quantize(mode="static", skip=("stem", "haed"))(model, Context(calibration=data(model)))
+    Quantize(mode="static", skip=("s*",))(model, Context(calibration=data(model)))
