@@ -8,7 +8,7 @@ import numpy as np
 
 from compress.ledger import lost
 from export.stepped import any_batch
-from models.records import Model, Score, Task
+from models.records import Model, Score, Split, Task
 
 _ENOUGH = 20  # rows to say that a network does no better than a guess
 
@@ -55,15 +55,20 @@ def score_on_test(task: Task, before: Model, after: Model) -> OnTest:
     first, second = (task.score(any_batch(model), "test") for model in (before, after))
     drop, low, high = lost(task, first, second)
     return OnTest(
-        before=first, after=second, drop=drop, drop_low=low, drop_high=high, one_class=_most_frequent(task, first)
+        before=first,
+        after=second,
+        drop=drop,
+        drop_low=low,
+        drop_high=high,
+        one_class=most_frequent(task, first, "test"),
     )
 
 
-def _most_frequent(task: Task, score: Score) -> float | None:
-    """The share of the most frequent class on test; None where the score is no accuracy of whole rows."""
+def most_frequent(task: Task, score: Score, split: Split) -> float | None:
+    """The share of the most frequent class in a split; None where the score is no accuracy of whole rows."""
     if score.unit != "accuracy":
         return None
-    targets = [np.asarray(target) for _, target in task.test]
+    targets = [np.asarray(target) for _, target in getattr(task, split)]
     if any(target.ndim != 1 for target in targets) or sum(map(len, targets)) < _ENOUGH:
         return None
     _, counts = np.unique(np.concatenate(targets), return_counts=True)

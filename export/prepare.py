@@ -83,6 +83,7 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         OutputFixPass()(network)
         NameFixPass()(network)
         _name_bodies(network)
+        _sink_constants(network)
     RemoveUnusedNodesPass()(network)
     RemoveUnusedFunctionsPass()(network)
     RemoveUnusedOpsetsPass()(network)
@@ -144,6 +145,17 @@ def _name_bodies(network: ir.Model) -> None:
             if value.name and value.name in taken and not outer and not value.is_initializer():
                 value.name = unused(value.name, taken)
             taken.add(value.name or "")
+
+
+def _sink_constants(network: ir.Model) -> None:
+    """Move what one body alone reads into it: what comes from outside is handed over anew at each call, 0.1 us each."""
+    for name, value in list(network.graph.initializers.items()):
+        readers = {use.node.graph for use in value.uses()}
+        body = readers.pop() if len(readers) == 1 else None
+        if not isinstance(body, ir.Graph) or body is network.graph or value.is_graph_output() or value.is_graph_input():
+            continue
+        del network.graph.initializers[name]
+        body.register_initializer(value)
 
 
 def _store_once(network: ir.Model) -> None:

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from compress.base import Context, Note
+from compress.on_test import most_frequent
 from compress.own_tasks import Unlabelled
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged, best
 from compress.quantization.field import Field
+from compress.quantization.left_alone import is_quantized
 from compress.quantization.loss import ByAgreement, ByScore, Judge, Loss
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
@@ -73,7 +75,9 @@ def decide(
     winner = best(judged, prefer, order=order)
     chosen = field.candidates[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
-    if not maker.ranges and not maker.scheme.why_not_int8:
+    if is_quantized(model):
+        why += "; the network is quantized already"
+    elif not maker.ranges and not maker.scheme.why_not_int8:
         nothing = "no layer here has a static integer kernel" if unseen else "there are no calibration data"
         why += f"; static int8 was not tried: {nothing}"
     facts = {
@@ -101,11 +105,16 @@ def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: boo
 
 
 def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float) -> tuple[Judge, str]:
-    """By labels where there are some, else by agreement with float, and on which data."""
+    """By labels where there are some that float knows, else by agreement with float, and on which data."""
+    doubt = ""
     if context.task is not None and not isinstance(context.task, Unlabelled):
-        return ByScore(context.task, model, max_drop), f"validation split of {context.task.name}"
+        by_score = ByScore(context.task, model, max_drop)
+        guess = most_frequent(context.task, by_score.float, "validation")
+        if not unseen or guess is None or by_score.float.value > guess:
+            return by_score, f"validation split of {context.task.name}"
+        doubt = f": by the labels float itself is no better than always the most frequent class, {guess:.4g}"
     if unseen:
-        return ByAgreement(model, unseen, max_drop), "data held out from calibration, against float"
+        return ByAgreement(model, unseen, max_drop), f"data held out from calibration, against float{doubt}"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
 

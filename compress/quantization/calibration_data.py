@@ -5,6 +5,7 @@ A few megabytes of them stay in memory and the rest on disk, so that the data ma
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 import tempfile
@@ -122,17 +123,39 @@ def first_of(batches: Sequence[Arrays], samples: int) -> list[Arrays]:
     return [batch for batch, done in zip(batches, before, strict=False) if done < samples]
 
 
-def too_few(samples: int) -> str:
-    """What is risked with so few samples, or "" where they are enough.
+def distinct(batches: Sequence[Arrays]) -> int:
+    """How many samples differ from all before them."""
+    seen = set()
+    for batch in batches:
+        arrays = [array if len(array) == rows(batch) else array[None] for array in batch.values() if array.ndim]
+        for row in range(rows(batch)):
+            parts = b"".join(np.ascontiguousarray(array[min(row, len(array) - 1)]).tobytes() for array in arrays)
+            seen.add(hashlib.sha256(parts).digest())
+    return len(seen)
+
+
+def all_alike(batches: Sequence[Arrays]) -> str:
+    """That the data are one sample over and over, or ""."""
+    if count(batches) < 2 or distinct(batches) > 1:
+        return ""
+    return (
+        f"all {count(batches)} samples to calibrate with are the same: ranges and agreement hold for that one alone. "
+        "Give data as the network will meet them"
+    )
+
+
+def too_few(samples: int, given: int = 0) -> str:
+    """What is risked with so few different samples, of so many given, or "" where they are enough.
 
     Of n + 1 samples drawn alike each is as likely to be the largest, so the next one passes what n have shown with
     probability 1 / (n + 1) at either end of each tensor.
     """
     if samples >= ENOUGH:
         return ""
+    again = f" (of {given}, the others come again)" if given > samples else ""
     return (
-        f"calibrated with {samples} sample{'' if samples == 1 else 's'}: an input in {samples + 1} will leave the "
-        f"range of a tensor at one of its ends, and is clipped there. Give at least {ENOUGH}, better some hundreds"
+        f"calibrated with {samples} sample{'' if samples == 1 else 's'}{again}: an input in {samples + 1} will leave "
+        f"the range of a tensor at one of its ends, and is clipped there. Give at least {ENOUGH}, better some hundreds"
     )
 
 

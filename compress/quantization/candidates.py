@@ -287,7 +287,8 @@ class Maker:
         stored = read_from_kernel(network, taken, self.skip)
         if store_rest:
             stored += write_weights(network, skip=self.skip)[0]
-        stored = [Note(n.layer, f"{n.text}: {self.floats[n.layer]}") if n.layer in self.floats else n for n in stored]
+        why = {note.layer: note.text for note in refused if note.text == self.unseen} | dict(self.floats)
+        stored = [Note(n.layer, f"{n.text}: {why[n.layer]}") if n.layer in why else n for n in stored]
         done = {note.layer for note in changed}
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]

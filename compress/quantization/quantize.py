@@ -15,12 +15,13 @@ from compress.base import Context, NetworkForm, Note, Outcome
 from compress.quantization.auto import decide
 from compress.quantization.bias_correction import BiasCorrection
 from compress.quantization.calibrated import Calibrated, look
-from compress.quantization.calibration_data import count, gather, too_few
+from compress.quantization.calibration_data import all_alike, count, distinct, gather, too_few
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.decisions import document, read, replay, unlike, weights_told, with_reasons
 from compress.quantization.equalize import channel_reaches, factors, rescaled, shared_junctions
 from compress.quantization.field import integer_nodes
 from compress.quantization.layer_rows import layer_rows
+from compress.quantization.left_alone import foreign_layers, is_quantized
 from compress.quantization.masks import nearer_masks, notes
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from compress.quantization.pace import slower_here
@@ -35,7 +36,7 @@ from compress.quantization.target import target
 from compress.quantization.ways import Way
 from export.device import Device, find_device
 from export.draws import seeded, told, unseeded
-from export.folded import folded
+from export.folded import Prepared, folded
 from export.onnx_file import to_bytes
 from export.prepare import opset_of
 from export.session import repeats
@@ -147,11 +148,11 @@ class Quantize:
             facts = {"integer_nodes": nodes, **slower_here(prepared, made, context, device, unseen)}
             looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
         method: dict[str, str] = {} if made.calibration is None else {"calibration": made.calibration}
-        if warning := mixed_rows(given, seen):
+        if warning := mixed_rows(given, seen) or all_alike(seen):
             method["warning"] = warning
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
         facts["target"] = target(device, str(facts.get("timed_on", "")))
-        skipped = (*_skipped(made, came.left), *_risk(made, count(seen)), *masked.skipped, *_drawn(model, seen))
+        skipped = (*_skipped(made, came), *_risk(made, seen), *masked.skipped, *_drawn(model, seen))
         outcome = _outcome(given, made, maker, facts, skipped, unseen, looked)
         return replace(outcome, model=unseeded(outcome.model))
 
@@ -173,7 +174,7 @@ class Quantize:
         nodes = integer_nodes(made.model) if scheme.fuses else {}
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
         facts["target"] = target(device, "")
-        outcome = _outcome(model, made, maker, facts, _skipped(made, came.left), (), None)
+        outcome = _outcome(model, made, maker, facts, _skipped(made, came), (), None)
         if warning := unlike(table, outcome.layers, made, model):
             facts["warning"] = warning
         return replace(outcome, facts=facts, decisions=None)  # there is one already, which may hold more
@@ -264,9 +265,9 @@ def _changed(model: Model, made: Candidate) -> tuple[Note, ...]:
     return (Note("", "constants and batch norms folded, traces stripped; no layer changed"),)
 
 
-def _risk(made: Candidate, samples: int) -> tuple[Note, ...]:
-    """That too few samples were calibrated with, where ranges were taken from them."""
-    text = too_few(samples) if made.calibration is not None and made.changed else ""
+def _risk(made: Candidate, seen: Sequence[Arrays]) -> tuple[Note, ...]:
+    """That too few samples were calibrated with, where ranges are theirs; one that comes again counts once."""
+    text = too_few(distinct(seen), count(seen)) if made.calibration is not None and made.changed else ""
     return (Note("", text),) if text else ()
 
 
@@ -276,13 +277,13 @@ def _drawn(model: Model, seen: Sequence[Arrays]) -> tuple[Note, ...]:
     return (Note("", text),) if text and not (seen and repeats(model, seen[0])) else ()
 
 
-def _skipped(made: Candidate, left: str) -> tuple[Note, ...]:
+def _skipped(made: Candidate, came: Prepared) -> tuple[Note, ...]:
     """What stays in float and why, and what preparation left out; where nothing changed, always at least one reason."""
-    unprepared = (Note("", left),) if left else ()
+    unprepared = (Note("", came.left),) if came.left else ()
+    foreign = tuple(foreign_layers(came.model))
     if made.changed or made.skipped:
-        return (*made.skipped, *unprepared)
-    kinds = {node.op_type for node in made.model.network.graph.all_nodes()}  # type: ignore[union-attr, operator]
-    if any(kind.startswith(("QuantizeLinear", "DynamicQuantize", "QLinear")) for kind in kinds):
+        return (*made.skipped, *foreign, *unprepared)
+    if is_quantized(made.model):
         return (Note("", "the network is quantized already"),)
     others = {weight.value.dtype for node in everywhere(made.model.onnx) for weight in weights_of(node, FLOATS)}
     if wide := sorted(str(kind) for kind in others - {ir.DataType.FLOAT}):

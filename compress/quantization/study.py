@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from compress.base import Context
 from compress.quantization.by_turns import one_sample
-from compress.quantization.candidates import Candidate, Maker
+from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.loss import Loss
@@ -74,7 +74,7 @@ def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Con
     """
     network = maker.model.onnx.clone()
     written_out(network)
-    floats = {note.layer: note.text for note in whole.skipped}
+    floats = {note.layer: note.text for note in (*whole.skipped, *whole.changed) if not IN_INT8.match(note.text)}
     placement = place(
         network, skip=maker.skip, clips=maker.scheme.activations == "u8", floats=floats, products=maker.scheme.products
     )

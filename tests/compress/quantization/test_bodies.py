@@ -119,7 +119,7 @@ def test_ranges_in_a_loop_hold_all_turns_whatever_their_shapes():
 
 def reference(model, x):
     """The decoder in numpy: its states from the beginning, and what it tells in each turn."""
-    constants = {name: value.const_value.numpy() for name, value in model.onnx.graph.initializers.items()}
+    constants = {n: v.const_value.numpy() for graph in model.onnx.graphs() for n, v in graph.initializers.items()}
     w, b, v, c, h, d = (
         constants[f"{name}.{part}"] for name in ("again", "over_all", "head") for part in ("weight", "bias")
     )
@@ -141,6 +141,19 @@ def test_layers_in_a_loop_compute_in_int8_alone_and_in_other_bodies(inside):
     assert sqnr_db(np.concatenate(found[::2]), np.concatenate(found[1::2])) > 25
     rows = {row.layer: row for row in outcome.layers}
     assert all(rows[name].sqnr_db > 20 for name in ("again", "over_all", "head"))
+
+
+def test_what_one_body_alone_reads_lies_in_it_and_what_two_read_outside():
+    model = fold(voice())
+    inside = {name for graph in model.onnx.graphs() if graph is not model.onnx.graph for name in graph.initializers}
+    assert {"wide.one.weight", "wide.W", "narrow.head.weight"} <= inside
+    assert not inside & set(model.onnx.graph.initializers)
+    shared = voice()
+    for graph in shared.onnx.graphs():  # both branches read one layer's weight
+        for node in graph:
+            if node.op_type == "Conv" and node.inputs[1].name.endswith("one.weight"):
+                node.replace_input_with(1, shared.onnx.graph.initializers["wide.one.weight"])
+    assert "wide.one.weight" in fold(shared).onnx.graph.initializers
 
 
 def test_auto_without_layers_or_data_says_so():

@@ -8,7 +8,8 @@ import pytest
 
 from compress.base import Context
 from compress.quantization.calibration import histograms
-from compress.quantization.calibration_data import Kept, count, gather, pieces, too_few
+from compress.quantization.calibration_data import Kept, all_alike, count, distinct, gather, pieces, too_few
+from compress.quantization.quantize import Quantize
 from models.errors import DataError
 from models.records import InputSpec, example
 from tests.compress.onnx_nets import mlp
@@ -113,3 +114,22 @@ def test_the_risk_is_that_of_one_more_draw(samples):
     beyond = (draws[:, -1] > draws[:, :-1].max(axis=1)).mean()
     deviation = np.sqrt(1 / (samples + 1) * (1 - 1 / (samples + 1)) / len(draws))
     assert abs(beyond - 1 / (samples + 1)) < 4 * deviation
+
+
+def test_a_sample_that_comes_again_counts_once():
+    rng = np.random.default_rng(0)
+    x, z = rng.standard_normal((6, 3)), np.arange(6.0)
+    repeated = [{"x": x[[0, 1, 0]], "z": z[[0, 1, 0]]}, {"x": x[[1, 2]], "z": z[[1, 2]]}]
+    assert (count(repeated), distinct(repeated)) == (5, 3)
+    assert distinct([{"x": x[[0, 0]], "z": z[[0, 1]]}]) == 2  # the same in one input alone
+    assert all_alike([{"x": x[[0, 0]]}, {"x": x[[0]]}]).startswith("all 3 samples")
+    assert all_alike(repeated) == all_alike([{"x": x[:1]}]) == ""
+    assert "(of 5, the others come again)" in too_few(3, 5)
+
+
+def test_data_that_never_vary_are_told():
+    model = mlp()
+    x = {"x": np.repeat(np.random.default_rng(0).standard_normal((1, 32)), 60, axis=0).astype(np.float32)}
+    outcome = Quantize(mode="static")(model, Context(calibration=[x]))
+    assert "are the same" in outcome.facts["warning"]
+    assert any("the others come again" in note.text for note in outcome.skipped)
