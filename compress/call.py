@@ -71,17 +71,22 @@ class Call:
 
     def _at_own_sizes(self, model: Model) -> Model:
         """The model with the lengths of `--data` or `--task` for its free dimensions, where it knows no usual ones."""
-        letters = {d for spec in model.inputs for d in spec.dims[1:] if isinstance(d, str)} - set(model.typical)
+        letters = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)} - set(model.typical)
+        rows = {spec.dims[0] for spec in model.inputs if spec.dims}
         if not letters or not (self.data or self.task):
             return model
+        from export.whole_samples import are_whole, each_sample
+
         task = self.find_task(model)
-        for inputs, _ in () if task is None else task.train:
+        for batch, _ in () if task is None else task.train:
+            whole = are_whole(batch, model.inputs)
+            inputs = next(each_sample(batch, model.inputs)) if whole else batch
             found = {
                 letter: size
                 for spec in model.inputs
                 if spec.name in inputs
                 for letter, size in zip(spec.dims, inputs[spec.name].shape, strict=False)
-                if letter in letters
+                if letter in letters - (set() if whole else rows)
             }
             return replace(model, typical={**model.typical, **found})  # type: ignore[dict-item]
         return model

@@ -132,13 +132,13 @@ def _classes(asked: _Asked, *, strict: bool) -> Meaning | None:
     if asked.inner or target.min() < 0:
         return None
     count = int(target.max()) + 1
-    wide = [name for name, inner in asked.floats() if len(inner) == 1 and inner[0] >= max(2, count)]
+    wide = [name for name, inner in asked.floats() if len(_without_ones(inner)) == 1 and inner[-1] >= max(2, count)]
     wide = [name for name in wide if not strict or _decides(asked, name)]
     if not wide:
         return None
 
     def rank(name: str) -> tuple[bool, ...]:
-        width = asked.outputs[name].shape[1]
+        width = asked.outputs[name].shape[-1]
         return width != len(asked.labels or asked.model.labels), not _decides(asked, name), width != count
 
     return _classification(asked, min(wide, key=rank), target.astype(np.int64))
@@ -209,11 +209,11 @@ def _counts(asked: _Asked) -> Meaning | None:
 
 
 def _refuse_unknown_class(asked: _Asked, source: str) -> None:
-    wide = [name for name, inner in asked.floats() if len(inner) == 1 and inner[0] > 1]
+    wide = [name for name, inner in asked.floats() if len(_without_ones(inner)) == 1 and inner[-1] > 1]
     name = next((name for name in wide if _decides(asked, name)), wide[0] if wide else None)
     if name is None or asked.inner:
         return
-    count = asked.outputs[name].shape[1]
+    count = asked.outputs[name].shape[-1]
     raise DataError(
         f"data {source!r}: labels y run from {asked.target.min()} to {asked.target.max()}, and the model tells {count} "
         f"classes apart, 0 to {count - 1}."

@@ -20,8 +20,9 @@ from compress import checkpoints
 from compress.base import Context, Outcome, Pass
 from compress.fields import build
 from compress.plugins import Plugin, find_plugin, installed, origin
+from export.whole_samples import are_whole
 from models.batches import first_rows
-from models.errors import CompressError, UsageError, did_you_mean
+from models.errors import CompressError, DataError, UsageError, did_you_mean
 from models.records import Model
 
 _KEYS = {"model": str, "data": str, "device": str, "seed": int, "pass": list}
@@ -79,6 +80,7 @@ def _applied(step: Pass, model: Model, context: Context) -> Outcome:
     """The pass on the model, with as many rows at once as it likes where it works on torch; its dimensions stay."""
     if step.takes != "torch":
         return step(model, context)
+    _refuse_wholes(step, model, context)
     from export.free_batch import fixed_as, free_batch
 
     freed = free_batch(model)
@@ -87,6 +89,17 @@ def _applied(step: Pass, model: Model, context: Context) -> Outcome:
     teacher = None if context.teacher is None else free_batch(context.teacher)
     outcome = step(freed, replace(context, teacher=teacher))
     return replace(outcome, model=fixed_as(outcome.model, model))
+
+
+def _refuse_wholes(step: Pass, model: Model, context: Context) -> None:
+    """What trains or looks at a torch network takes samples in batches, along the first dimension of each input."""
+    first = next(iter(context.task.train), None) if context.task is not None else None
+    if first is not None and are_whole(first[0], model.inputs):
+        raise DataError(
+            f"{step.name}: the data have one dimension more than the network takes: samples that are whole inputs. "
+            "They can be quantized with and scored, not trained on: export or wrap the network so that the first "
+            "dimension of its inputs counts samples."
+        )
 
 
 def _blamed(error: Exception, step: Pass) -> Exception:

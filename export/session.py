@@ -16,6 +16,7 @@ from export.called import called
 from export.draws import drawing, seeded
 from export.onnx_file import to_bytes
 from export.stream import check_arrays, initial_state, stream
+from export.whole_samples import are_whole, run_each
 from models.errors import CompressError, DeviceError, first_line
 from models.records import Arrays, InputSpec, Model, Runner
 
@@ -155,8 +156,8 @@ class Formed:
     inputs: tuple[InputSpec, ...] = ()
 
     def __call__(self, arrays: Arrays) -> Arrays:
-        """Run the form it is of."""
-        return self.run(arrays)
+        """Run the form it is of; on samples that are whole inputs, one after the other."""
+        return run_each(self.run, arrays, self.inputs) if are_whole(arrays, self.inputs) else self.run(arrays)
 
 
 def onnx_runner(

@@ -9,6 +9,7 @@ import numpy as np
 
 from export.session import runner_for
 from export.stream import Going
+from export.whole_samples import are_whole, joined
 from models.records import Arrays, Model, Runner
 
 Array = np.ndarray[Any, Any]
@@ -32,6 +33,8 @@ def any_batch(model: Model) -> Runner:
 
     def in_parts(arrays: Arrays) -> Arrays:
         data = {spec.name: np.asarray(arrays[spec.name]) for spec in model.inputs if spec.name in arrays}
+        if are_whole(data, model.inputs):
+            return run(arrays)
         lengths = {len(array) if array.ndim else 0 for array in data.values()}
         total = lengths.pop() if len(lengths) == 1 else 0
         if total in (0, rows):
@@ -57,17 +60,8 @@ def _joined(parts: Sequence[Array], rows: int, total: int) -> Array:
     """
     if not parts[0].ndim:
         return np.stack(parts)
-    if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
-        parts = _filled(parts)
-    joined = np.concatenate(parts)
-    return joined[:total] if all(len(part) == rows for part in parts) else joined
-
-
-def _filled(parts: Sequence[Array]) -> list[Array]:
-    inner = np.max([part.shape[1:] for part in parts], axis=0)
-    nothing = np.nan if parts[0].dtype.kind == "f" else 0
-    widths = [[(0, 0), *((0, most - size) for most, size in zip(inner, part.shape[1:], strict=True))] for part in parts]
-    return [np.pad(part, width, constant_values=nothing) for part, width in zip(parts, widths, strict=True)]
+    whole = joined(parts)
+    return whole[:total] if all(len(part) == rows for part in parts) else whole
 
 
 def _rows_from(arrays: Mapping[str, Array], start: int, rows: int) -> Arrays:

@@ -6,6 +6,7 @@ one runs, and where none does the user is asked for data.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from export.session import runner_for
 from export.stepped import fixed_rows
 from export.stream import growing, initial_state
+from export.whole_samples import are_whole, each_sample
 from models.errors import CompressError, DataError
 from models.records import Arrays, Form, Model, Runner, example, sizes_of
 
@@ -35,6 +37,9 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
     part = model if form is None else model.forms[form]
     fed = [spec for spec in part.inputs if spec.state_of is None]
     runner = runner_for(model, form=form)
+    if form is None and given and are_whole(given[0], part.inputs):
+        yield from itertools.islice(each_sample(given[0], part.inputs), _ROWS)
+        return
     if form is None and given:
         yield from _rows_of(runner, part, _fitting(model, given[0]))
         return

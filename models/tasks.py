@@ -82,14 +82,18 @@ class Classification(_Splits):
         """Accuracy, also per class; or the share of rows decided as the reference decides them. Wilson's interval."""
         rows, of = [], []
         for inputs, target in self._split(split):
-            wanted = target if reference is None else _decision(self._judged(reference(inputs)))
-            rows.append(_decision(self._judged(runner(inputs))) == wanted)
+            wanted = target if reference is None else self._decided(reference(inputs), len(target))
+            rows.append(self._decided(runner(inputs), len(target)) == wanted)
             of.append(target)
         samples, target = np.concatenate(rows).astype(np.float64), np.concatenate(of)
         names = self.labels or tuple(str(i) for i in range(int(target.max()) + 1))
         per_class = {name: float(samples[target == i].mean()) for i, name in enumerate(names) if (target == i).any()}
         unit = "accuracy" if reference is None else "agreement"
         return share(samples, unit, per_class=per_class)
+
+    def _decided(self, outputs: Arrays, rows: int) -> Array:
+        """One class a row; further dimensions of one do not count."""
+        return _decision(self._judged(outputs)).reshape(rows)
 
     def statistic(self, samples: Array) -> float:
         """The share of right rows."""

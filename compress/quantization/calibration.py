@@ -15,6 +15,7 @@ import onnxruntime as ort
 from compress.base import Progress
 from export.forms import MAIN, new_elements, parts, run_all
 from export.stream import stream
+from export.whole_samples import are_whole
 from models.errors import DataError
 from models.records import Arrays, Form, InputSpec, Model
 
@@ -192,9 +193,10 @@ def runs(
     streams = any(spec.state_of is not None for spec in inputs)
     done, together = 0, 1
     for batch in batches:
+        wholes = are_whole(batch, inputs)
         for whole in pieces(batch, inputs, first=done):
-            free = not streams and shared_rows(whole, inputs) == 0
-            start, end = 0, rows(whole)
+            free = not (streams or wholes) and shared_rows(whole, inputs) == 0
+            start, end = 0, 1 if wholes else rows(whole)
             while start < end:
                 piece = cut(whole, slice(start, start + together)) if free else dict(whole)
                 piece.update(_states(inputs, piece, states))

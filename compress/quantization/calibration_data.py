@@ -17,6 +17,7 @@ from typing import Any, overload
 import numpy as np
 
 from compress.base import Context
+from export.whole_samples import are_whole, each_sample
 from models.errors import DataError
 from models.records import Arrays, InputSpec, Model
 
@@ -99,12 +100,22 @@ def gather(
     wanted = samples + max(1, samples // 4)
     taken = Kept(in_memory)
     for batch in _source(model, context):
-        for piece in pieces(batch, model.inputs, first=taken.samples):
-            taken.append(cut(piece, slice(0, wanted)) if _may_cut(model) else piece)
+        for piece in _kept_pieces(batch, model, taken.samples):
+            may_cut = _may_cut(model) or are_whole(piece, model.inputs)
+            taken.append(cut(piece, slice(0, wanted)) if may_cut else piece)
             wanted -= rows(piece)
             if wanted <= 0:
                 return _split(taken, samples)
     return _split(taken, samples)
+
+
+def _kept_pieces(batch: Arrays, model: Model, first: int) -> Iterator[Arrays]:
+    """The batch in parts, checked; samples that are whole inputs stay stacked, so that they are told from rows."""
+    if not are_whole(batch, model.inputs):
+        yield from pieces(batch, model.inputs, first=first)
+        return
+    for sample in pieces(batch, model.inputs, first=first):
+        yield {name: array[None] for name, array in sample.items()}
 
 
 def count(batches: Sequence[Arrays]) -> int:
@@ -160,7 +171,7 @@ def too_few(samples: int, given: int = 0) -> str:
 
 
 def pieces(batch: Arrays, inputs: Sequence[InputSpec], *, first: int = 0) -> Iterator[dict[str, Array]]:
-    """A batch in parts of at most 32 samples, or of the size that the model fixes.
+    """A batch in parts of at most 32 samples, or of the size that the model fixes; whole inputs one by one.
 
     Args:
         batch: named arrays; further ones are left out.
@@ -170,6 +181,10 @@ def pieces(batch: Arrays, inputs: Sequence[InputSpec], *, first: int = 0) -> Ite
     Raises:
         DataError: an input is missing, has another rank, holds NaN or infinity, or has fewer rows than a fixed batch.
     """
+    if are_whole(batch, inputs):
+        for number, sample in enumerate(each_sample(batch, inputs)):
+            yield {spec.name: _fit(sample, spec, first + number) for spec in inputs}
+        return
     data = {spec.name: _fit(batch, spec, first) for spec in inputs if spec.state_of is None or spec.name in batch}
     step = shared_rows(data, inputs)
     if step is None:

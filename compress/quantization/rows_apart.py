@@ -12,14 +12,15 @@ import numpy as np
 
 from compress.quantization.calibration_data import cut, rows, shared_rows
 from export.session import runner_for
+from export.whole_samples import are_whole
 from models.errors import CompressError
 from models.records import Arrays, Model
 
 _FELT = 0.01  # of an output's power: rounding, also that of ranges of the moment, stays far below
 _TEXT = (
-    "what the network gives for one row of the data depends on the rows beside it, so its first dimension does not "
-    "count samples, as ranges and scores take it to (time first?). Export it with samples first: batch_first=True, or "
-    "a module around it that gives net(x.transpose(0, 1)).transpose(0, 1)"
+    "what the network gives for one row of the data depends on the rows beside it, or does not follow from how many "
+    "there are: its first dimension does not count samples, as ranges, scores and times take it to (time first?). Give "
+    "samples that are whole inputs, one dimension more: x of shape (samples, {dims}); or export it with samples first"
 )
 
 
@@ -32,7 +33,13 @@ def mixed_rows(model: Model, batches: Sequence[Arrays]) -> str:
     """
     given = next(iter(batches), None)
     streams = model.forms or any(spec.state_of for spec in model.inputs)
-    if given is None or streams or shared_rows(given, model.inputs) != 0 or rows(given) < 3:
+    if (
+        given is None
+        or streams
+        or are_whole(given, model.inputs)
+        or shared_rows(given, model.inputs) != 0
+        or rows(given) < 3
+    ):
         return ""
     run = runner_for(model)
     try:
@@ -40,10 +47,19 @@ def mixed_rows(model: Model, batches: Sequence[Arrays]) -> str:
     except CompressError:
         return ""  # it runs on other numbers of rows, and who needs these says so
     one, other, first_changed = found
-    return _TEXT if _differ(one, other, 0) or _differ(one, first_changed, 1) else ""
+    if not (_differ(one, other, 0) or _differ(one, first_changed, 1) or _counts_another(one, given, model)):
+        return ""
+    return _TEXT.format(dims=", ".join(map(str, model.inputs[0].dims)))
 
 
 _ORDERS = ([0, 1], [0, 2], [2, 1])  # rows of the data, so that one of two changes and the other stays
+
+
+def _counts_another(found: Arrays, given: Arrays, model: Model) -> bool:
+    """Whether no output counts the rows, and one counts what the second dimension of an input does."""
+    firsts = {np.shape(array)[0] for array in found.values() if np.ndim(array)}
+    seconds = {given[spec.name].shape[1] for spec in model.inputs if spec.name in given and given[spec.name].ndim > 2}
+    return 2 not in firsts and bool(firsts & seconds)
 
 
 def _differ(a: Arrays, b: Arrays, row: int) -> bool:
