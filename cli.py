@@ -143,6 +143,7 @@ def train() -> None:
 @takes("model", "data", "say")
 def export(call: Call, model: str, output: str | None, opset: int | None, as_source: bool) -> None:
     """Write a model as ONNX: batch and time free, checked, stripped of traces."""
+    from compress.pass_command import warn_of_old_table
     from export.files import check_output
     from export.save import check_suffix, save, shipped
 
@@ -157,6 +158,7 @@ def export(call: Call, model: str, output: str | None, opset: int | None, as_sou
     check_output(target, not_the_same_as=[model])
     exported = shipped(call.load(model), opset=opset)
     call.console.wrote(save(exported, target, not_the_same_as=[model]))
+    warn_of_old_table(call.console, target)
     needs_options = call.arch or call.trust_pickle  # a foreign MODEL would need its options again
     call.console.say(f"next: compress {f'info {target}' if needs_options else f'verify {model} {target}'}")
     call.console.document(

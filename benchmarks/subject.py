@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from export.same_inputs import Place, known_lengths, same_arrays, usual_sizes
 from export.session import check_arrays
 from models.errors import UsageError
 from models.records import Arrays, Model, example, sizes_of
@@ -49,31 +50,10 @@ def subjects(
     Raises:
         UsageError, DataError: as `as_shipped`.
     """
-    known = _known_lengths(models)
+    known = known_lengths(models)
     made = [as_shipped(model, name, batch, sizes, data, seed, known=known) for model, name in named(models)]
-    first = {(spec.name, spec.dtype): made[0].inputs[spec.name] for spec in made[0].model.inputs}
-    return [replace(one, inputs=_shared(one, first)) for one in made]
-
-
-def _known_lengths(models: Sequence[Model]) -> dict[tuple[str, int], int]:
-    """The usual length of each input's free axes, by the first model that has one."""
-    known: dict[tuple[str, int], int] = {}
-    for model in models:
-        for spec in model.inputs:
-            for axis, letter in enumerate(spec.dims):
-                if letter in model.typical:
-                    known.setdefault((spec.name, axis), model.typical[letter])  # type: ignore[index]
-    return known
-
-
-def _shared(one: Subject, first: Mapping[tuple[str, str], Any]) -> Arrays:
-    """Its arrays, those of the first model wherever name, type and shape are the same; states stay its own."""
-    inputs = dict(one.inputs)
-    for spec in one.model.inputs:
-        other = first.get((spec.name, spec.dtype))
-        if spec.state_of is None and other is not None and other.shape == inputs[spec.name].shape:
-            inputs[spec.name] = other
-    return inputs
+    shared = same_arrays([one.model for one in made], [one.inputs for one in made])
+    return [replace(one, inputs=inputs) for one, inputs in zip(made, shared, strict=True)]
 
 
 def as_shipped(
@@ -84,7 +64,7 @@ def as_shipped(
     data: Arrays | None,
     seed: int,
     *,
-    known: Mapping[tuple[str, int], int] = MappingProxyType({}),
+    known: Mapping[Place, int] = MappingProxyType({}),
 ) -> Subject:
     """Export a model where it is torch, and find what it is timed on.
 
@@ -117,14 +97,9 @@ def as_shipped(
     return Subject(name, model, chosen, inputs)
 
 
-def _sizes(model: Model, batch: int, asked: Mapping[str, int], known: Mapping[tuple[str, int], int]) -> dict[str, int]:
+def _sizes(model: Model, batch: int, asked: Mapping[str, int], known: Mapping[Place, int]) -> dict[str, int]:
     """A size for every free letter, the batch among them."""
-    usual = {
-        letter: known[spec.name, axis]
-        for spec in reversed(model.inputs)
-        for axis, letter in enumerate(spec.dims)
-        if isinstance(letter, str) and (spec.name, axis) in known
-    }
+    usual = usual_sizes(model, known)
     letters = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)}
     for letter, size in asked.items():
         if letter not in letters:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.console import Console
-from models.errors import UsageError
+from models.errors import CompressError, UsageError
 
 if TYPE_CHECKING:
     from compress.base import Context
@@ -70,11 +70,11 @@ class Call:
         return self._at_own_sizes(model)
 
     def _at_own_sizes(self, model: Model) -> Model:
-        """The model with the lengths of `--data` or `--task` for its free dimensions, where it knows no usual ones."""
+        """The model with lengths for free dimensions where it knows no usual ones: of the data, or that it runs at."""
         letters = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)} - set(model.typical)
         rows = {spec.dims[0] for spec in model.inputs if spec.dims}
         if not letters or not (self.data or self.task):
-            return model
+            return self._at_some_sizes(model, bool(letters - rows))
         from export.whole_samples import are_whole, each_sample
 
         task = self.find_task(model)
@@ -90,6 +90,17 @@ class Call:
             }
             return replace(model, typical={**model.typical, **found})  # type: ignore[dict-item]
         return model
+
+    def _at_some_sizes(self, model: Model, unknown: bool) -> Model:
+        """An ONNX file says no usual length, and not each network takes the one that is tried first."""
+        if not unknown or not model.is_onnx or model.sample is not None:
+            return model
+        from export.trials import running_sizes
+
+        try:
+            return replace(model, typical={**running_sizes(model), **model.typical})
+        except CompressError:
+            return model  # whoever has to run it says what is wrong
 
     def find_task(self, model: Model) -> Task | None:
         """The task of `--task` or `--data`, else of the data that the model names; None where there is none.

@@ -23,8 +23,8 @@ def image_task(
     """The task of a folder of images; they are kept as bytes and prepared batch by batch.
 
     Raises:
-        UsageError: nothing says how a picture becomes an input.
-        DataError: there are no images, or one cannot be read.
+        UsageError: nothing says how a picture becomes an input, or for how many channels.
+        DataError: there are no images, some are of no class, or one cannot be read.
     """
     how = preprocess or (model.preprocess if model is not None else None)
     if how is None:
@@ -33,7 +33,10 @@ def image_task(
             "Say it: --preprocess resize=32x32,layout=NCHW,mean=124:116:104,scale=0.017"
         )
     size, channels, layout = _wanted(how, model, folder)
+    _check_channels(how, 1 if channels == 1 else 3, folder)
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if classes:
+        _refuse_loose(folder, classes)
     groups = [folder / name for name in classes] or [folder]
     files = [(number, file) for number, group in enumerate(groups) for file in _images(group)]
     if not files:
@@ -74,6 +77,28 @@ def _wanted(how: Preprocess, model: Model | None, folder: Path) -> tuple[tuple[i
             f"data {str(folder)!r}: the model takes images of any size. Say one: --preprocess resize=32x32,..."
         )
     return (int(size[0]), int(size[1])), channels if isinstance(channels, int) else 3, layout
+
+
+def _check_channels(how: Preprocess, channels: int, folder: Path) -> None:
+    for name, numbers in (("mean", how.mean), ("scale", how.scale)):
+        if len(numbers) not in (1, channels):
+            given = ":".join(f"{number:g}" for number in numbers)
+            raise UsageError(
+                f"data {str(folder)!r}: {name}={given} has {len(numbers)} numbers, and the images are read with "
+                f"{channels} channel{'s' if channels > 1 else ''}. Give one number for each: "
+                f"--preprocess {name}={':'.join('ABC'[:channels])},..."
+            )
+
+
+def _refuse_loose(folder: Path, classes: Sequence[str]) -> None:
+    """Images beside the folders of classes are of none: were they left out, nobody would know what was scored."""
+    if loose := [file for file in _images(folder) if file.parent == folder]:
+        some = ", ".join(map(repr, classes[:3])) + (", ..." if len(classes) > 3 else "")
+        raise DataError(
+            f"data {str(folder)!r}: {len(loose)} image{'s' if len(loose) > 1 else ''} ({loose[0].name!r} first) beside "
+            f"the folder{'s' if len(classes) > 1 else ''} {some}, taken for classes. Move them into their classes, or "
+            "elsewhere; for images without classes leave no folder beside them."
+        )
 
 
 def _images(folder: Path) -> Sequence[Path]:

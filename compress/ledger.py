@@ -18,6 +18,7 @@ from export.called import called
 from export.cost import Cost, cost
 from export.machine import machine, versions
 from export.onnx_file import to_bytes
+from export.same_inputs import known_lengths, same_arrays, usual_sizes
 from export.save import shipped
 from export.session import session
 from export.stepped import any_batch
@@ -131,10 +132,15 @@ def judge(walked: Sequence[Step], task: Task | None, *, stopwatch: Stopwatch | N
         walked: the first is what the others are held against.
         task: scores them; None leaves the scores out.
         stopwatch: times them, at batch 1 and the typical sizes; None leaves the times out.
+
+    All are timed and counted at the sizes of the first that knows some, on the same arrays: a file as somebody wrote it
+    knows none, and what was made of it holds those of its data.
     """
     scores = [task.score(any_batch(step.shipped), "test") for step in walked] if task is not None else []
-    timings = _times(walked, stopwatch) if stopwatch is not None else None
-    lines = [_line(number, step) for number, step in enumerate(walked)]
+    known = known_lengths([step.shipped for step in walked])
+    sizes = [usual_sizes(step.shipped, known) for step in walked]
+    timings = _times(walked, sizes, stopwatch) if stopwatch is not None else None
+    lines = [_line(number, step, sizes[number]) for number, step in enumerate(walked)]
     if task is not None:
         lines = [_scored(line, task, scores[0], score) for line, score in zip(lines, scores, strict=True)]
     if timings is not None:
@@ -153,8 +159,8 @@ def lost(task: Task, before: Score, after: Score) -> tuple[float, float, float]:
     return (-difference, -high, -low) if before.higher_is_better else (difference, low, high)
 
 
-def _line(number: int, step: Step) -> LedgerLine:
-    found: Cost = cost(step.shipped)
+def _line(number: int, step: Step, sizes: Mapping[str, int]) -> LedgerLine:
+    found: Cost = cost(step.shipped, **sizes)
     outcome = step.outcome
     return LedgerLine(
         step=number,
@@ -188,13 +194,15 @@ def _scored(line: LedgerLine, task: Task, first: Score, score: Score) -> LedgerL
     )
 
 
-def _times(walked: Sequence[Step], stopwatch: Stopwatch) -> Timings:
-    return stopwatch.time({str(number): _call(step.shipped, stopwatch) for number, step in enumerate(walked)})
+def _times(walked: Sequence[Step], sizes: Sequence[Mapping[str, int]], stopwatch: Stopwatch) -> Timings:
+    models = [step.shipped for step in walked]
+    own = [example(model.inputs, sizes_of(model, **usual)) for model, usual in zip(models, sizes, strict=True)]
+    fed = zip(models, same_arrays(models, own), strict=True)
+    return stopwatch.time({str(number): _call(model, inputs, stopwatch) for number, (model, inputs) in enumerate(fed)})
 
 
-def _call(model: Model, stopwatch: Stopwatch) -> Callable[[], object]:
+def _call(model: Model, inputs: Arrays, stopwatch: Stopwatch) -> Callable[[], object]:
     made = session(model, threads=stopwatch.threads)
-    inputs: Arrays = example(model.inputs, sizes_of(model))
     called(made, inputs, model.name)  # says what is wrong, once; the clock needs no more
     return lambda: made.run(None, dict(inputs))
 

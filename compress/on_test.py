@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.label_tasks import ByElement
 from compress.ledger import lost
+from compress.own_tasks import Unlabelled
 from export.stepped import any_batch
 from models.records import Model, Score, Split, Task
+from models.tasks import Classification
 
+_SILENT = 100.0  # decibels; float32 against itself
 _ENOUGH = 20  # rows to say that a network does no better than a guess
 
 
@@ -23,6 +27,7 @@ class OnTest:
     drop_low: float
     drop_high: float
     one_class: float | None = None  # what always the most frequent class would score
+    noise_db: float | None = None  # of the noisiest output, where there are no labels
 
     @property
     def doubt(self) -> str:
@@ -42,7 +47,22 @@ class OnTest:
         low, high = sorted((low, high))
         return (
             f"{self.before.unit} {self.after.value:.4g} on test, {self.before.value:.4g} before "
-            f"({change:+.3g}, {low:+.3g} to {high:+.3g}; {self.after.n:,} samples)"
+            f"({change:+.3g}, {low:+.3g} to {high:+.3g}; {self.after.n:,} samples){self._noise}"
+        )
+
+    @property
+    def _noise(self) -> str:
+        """Decisions may agree where the numbers behind them do not, and an embedding is no decision."""
+        return "" if self.noise_db is None or self.noise_db > _SILENT else f", outputs at {self.noise_db:.1f} dB"
+
+    def beyond(self, allowed: float) -> str:
+        """That more points were lost on test than were allowed, or ""."""
+        lost_points = self.drop / self.before.point
+        if not lost_points > allowed:
+            return ""
+        return (
+            f"on test it loses {lost_points:.2f} points, and {allowed:g} were allowed: by validation it was chosen. "
+            "More data to validate on, or less allowed (--max-drop), chooses more surely"
         )
 
 
@@ -61,12 +81,13 @@ def score_on_test(task: Task, before: Model, after: Model) -> OnTest:
         drop_low=low,
         drop_high=high,
         one_class=most_frequent(task, first, "test"),
+        noise_db=task.noise_db(any_batch(after)) if isinstance(task, Unlabelled) else None,
     )
 
 
 def most_frequent(task: Task, score: Score, split: Split) -> float | None:
     """The share of the most frequent class in a split; None where the score is no accuracy of whole rows."""
-    if score.unit != "accuracy":
+    if score.unit != "accuracy" or not isinstance(task, Classification | ByElement):
         return None
     targets = [np.asarray(target) for _, target in getattr(task, split)]
     if any(target.ndim != 1 for target in targets) or sum(map(len, targets)) < _ENOUGH:

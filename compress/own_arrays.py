@@ -59,6 +59,8 @@ def task_of(
     arrays = dict(arrays) if model is None else fitted(arrays, model, source, checked=prepare is None)
     once = [] if model is None else [s.name for s in model.inputs if _is_given_once(s, arrays)]
     shared = {name: arrays.pop(name) for name in once}
+    if model is not None and not arrays:
+        raise DataError(_unfed(model, source))
     rows = _rows(arrays, target, source)
     _refuse_nan(arrays, source)
     streams = model is not None and any(spec.state_of for spec in model.inputs)
@@ -97,6 +99,7 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
         takes = ", ".join(f"{spec.name}:{spec.dtype}{_dims(spec)}" for spec in wanted.values())
         hint = " ".join(f"--state {pair}" for pair in likely_states(model, missing)) if not extra else ""
         do = f"Where a step takes it of the step before, say {hint}" if hint else "Name the arrays alike"
+        do += f"; labels are called {'labels' if 'y' in known else 'y'!r}" if extra else ""
         raise DataError(f"data {source!r} has {has or 'no array'}, and the model takes {takes}. {do}.")
     if not checked:
         return dict(arrays)
@@ -175,12 +178,20 @@ def _dims(spec: InputSpec) -> str:
     return f"[{','.join(map(str, spec.dims))}]"
 
 
+def _unfed(model: Model, source: str) -> str:
+    states = ", ".join(f"{spec.name}={spec.state_of}" for spec in model.inputs if spec.state_of)
+    why = f"of its inputs, {states} are states; leave out the --state of the one that takes data" if states else ""
+    why = why or "what it takes is the same for all rows"
+    return f"data {source!r}: no input of the model is left that the rows could feed: {why}."
+
+
 def _rows(arrays: Arrays, target: Array | None, source: str) -> int:
     counts = {name: len(a) if a.ndim else 0 for name, a in arrays.items()}
     if target is not None:
         counts["y"] = len(target) if target.ndim else 0
     if not counts or min(counts.values()) == 0:
-        raise DataError(f"data {source!r} has no rows: {', '.join(f'{n} has {c}' for n, c in counts.items())}.")
+        has = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise DataError(f"data {source!r} has no rows: {has or 'it holds no array'}.")
     if len(set(counts.values())) > 1:
         raise DataError(f"data {source!r}: the arrays have different numbers of rows: {counts}.")
     rows = next(iter(counts.values()))

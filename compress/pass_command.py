@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compress.call import Call
-from compress.console import size, spec
+from compress.console import Console, plain, size, spec
 from compress.fields import build, settings
 from compress.options import example, takes, takes_settings
+from models.errors import CompressError, first_line
 
 if TYPE_CHECKING:
-    from compress.base import Note, Outcome, Pass
+    from compress.base import Context, Note, Outcome, Pass
     from compress.on_test import OnTest
     from export.cost import Cost
     from models.records import Model
@@ -60,40 +61,81 @@ def pass_command(name: str, of: type[Pass], summary: str) -> click.Command:
 
 def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: bool, resume: bool) -> None:
     from compress import checkpoints
-    from compress.on_test import score_on_test
     from compress.recipe import run
+    from export.cost import cost
     from export.files import check_output
-    from export.save import check_suffix, save
+    from export.save import check_suffix
 
     onnx = step.takes == "onnx" or given.endswith(".onnx")
     target = call.target(given, output, done(step), suffix=".onnx" if onnx else ".pt")
+    checkpoint = target.with_suffix(".training.pt")
     check_suffix(target, gives_onnx=step.takes == "onnx")
-    check_output(target, not_the_same_as=[given])
+    for path in (target, _table_of(target), checkpoint):  # all that may be written: the longest name is not the model's
+        check_output(path, not_the_same_as=[given])
     model = call.load(given)
     context = call.context(model)
     if dry_run:
         _say_plan(step, call, model, target, has_data=bool(context.task or context.calibration))
         return
-    checkpoint = target.with_suffix(".training.pt")
+    before = cost(model)
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
-    written = [*save(outcome.model, target, not_the_same_as=[given]), *_write_decisions(outcome, target, given)]
+    told, costs = _told(call, context, model, outcome), (before, cost(outcome.model))
+    written = _write(step, call, outcome, target, given)  # after all that takes time: an interrupt writes nothing
     checkpoints.remove(checkpoint, [step])
-    told = score_on_test(context.task, model, outcome.model) if context.task and outcome.changed else None
-    _say(step, call, given, model, outcome, written, told)
+    _say(step, call, given, costs, outcome, written, told)
 
 
-def _write_decisions(outcome: Outcome, target: Path, given: str) -> list[Path]:
-    """The decision table beside the model, where the pass has one."""
-    if outcome.decisions is None:
-        return []
-    from compress.console import plain
+def _told(call: Call, context: Context, before: Model, outcome: Outcome) -> OnTest | None:
+    """The score on test; None where there is none, be it that scoring failed."""
+    from compress.on_test import score_on_test
+
+    if context.task is None or not outcome.changed:
+        return None
+    try:
+        return score_on_test(context.task, before, outcome.model)
+    except Exception as error:  # of a task of the user's own too: what took hours to make is not lost for it
+        said = str(error) if isinstance(error, CompressError) else f"{type(error).__name__}: {first_line(error)}"
+        call.console.warn(f"there is no score on test, and the model is written all the same: {said}")
+        return None
+
+
+def _write(step: Pass, call: Call, outcome: Outcome, target: Path, given: str) -> list[Path]:
+    """The model and the decision table beside it, where it has one: both or neither."""
     from export.files import whole
+    from export.save import save
 
-    path = target.with_suffix(".decisions.json")
-    with whole(path, not_the_same_as=[given]) as part:
-        part.write_text(json.dumps(plain(outcome.decisions), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return [path]
+    table, replayed = _table_of(target), getattr(step, "decisions", "")
+    content = _table(outcome, replayed)
+    if content is None or (outcome.decisions is None and table.exists() and table.samefile(replayed)):
+        written = [*save(outcome.model, target, not_the_same_as=[given])]
+        if content is None:
+            warn_of_old_table(call.console, target)
+        return written
+    with whole(table, not_the_same_as=[given]) as part:
+        part.write_bytes(content)
+        return [*save(outcome.model, target, not_the_same_as=[given]), table]
+
+
+def _table(outcome: Outcome, replayed: object) -> bytes | None:
+    """What the pass decided, or was told to by a table: a copy of that, which may say more than was read of it."""
+    if outcome.decisions is not None:
+        return (json.dumps(plain(outcome.decisions), indent=1, allow_nan=False) + "\n").encode()
+    return Path(replayed).read_bytes() if isinstance(replayed, str) and Path(replayed).is_file() else None
+
+
+def _table_of(target: Path) -> Path:
+    return target.with_suffix(".decisions.json")
+
+
+def warn_of_old_table(console: Console, target: Path) -> None:
+    """Say that a table beside a model which has none describes another file."""
+    # it is not taken away: it may have been edited by hand, and no run would bring that back
+    if target.suffix == ".onnx" and (table := _table_of(target)).exists():
+        console.warn(
+            f"{table} was decided for an earlier {target.name} and does not describe this one. It is left where it "
+            "is, since it may hold edits of yours; move or delete it."
+        )
 
 
 def done(step: Pass) -> str:
@@ -114,16 +156,14 @@ def _say(
     step: Pass,
     call: Call,
     given: str,
-    before: Model,
+    costs: tuple[Cost, Cost],
     outcome: Outcome,
     written: Sequence[Path],
     told: OnTest | None,
 ) -> None:
     from compress.recipe import fields_of
-    from export.cost import cost
 
     console = call.console
-    costs = cost(before), cost(outcome.model)
     console.table(("", "before", "after", ""), _rows(*costs))
     console.say("")
     why = outcome.facts.get("why")  # of a choice among candidates: a skip of the whole network in the ledger
@@ -145,6 +185,8 @@ def _say(
         console.warn(f"{step.name}: {warning}.")
     if told is not None and told.doubt:
         console.warn(f"{step.name}: {told.doubt}")
+    if told is not None and outcome.facts.get("judged_on") and (beyond := told.beyond(getattr(step, "max_drop", 0.0))):
+        console.warn(f"{step.name}: {beyond}.")
     if told is not None:
         console.say(f"score: {told.text}")
     console.wrote(written)

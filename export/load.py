@@ -74,8 +74,27 @@ def load(
             told = [parse_input(spec) if isinstance(spec, str) else spec for spec in inputs] or _shown(data)
             loaded = _foreign(file, kind, arch, arch_args or {}, told, trust_pickle)
         else:
-            loaded = _own(file, kind)
+            loaded = at_sizes(_own(file, kind), [parse_input(s) if isinstance(s, str) else s for s in inputs])
     return replace(loaded, preprocess=preprocess) if preprocess is not None else loaded
+
+
+def at_sizes(model: Model, told: Sequence[InputSpec]) -> Model:
+    """A model that knows its inputs, with numbers that are told for free dimensions as its usual sizes.
+
+    Raises:
+        UsageError: what is told is not what the model takes.
+    """
+    takes = {spec.name: spec for spec in model.inputs}
+    typical = dict(model.typical)
+    for spec in told:
+        own = takes.get(spec.name)
+        pairs = [] if own is None else list(zip(own.dims, spec.dims, strict=False))
+        fits = own is not None and len(own.dims) == len(spec.dims) and own.dtype == spec.dtype
+        if not fits or any(isinstance(mine, int) and mine != theirs for mine, theirs in pairs):
+            has = ", ".join(f"{s.name}:{s.dtype}[{','.join(map(str, s.dims))}]" for s in model.inputs)
+            raise UsageError(f"--input {spec.name!r}: the file takes {has}. Numbers may stand for its letters.")
+        typical |= {mine: size for mine, size in pairs if isinstance(mine, str) and isinstance(size, int)}
+    return replace(model, typical=typical)
 
 
 def kind_of(file: Path) -> Kind:

@@ -59,6 +59,22 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
             yield batch
 
 
+def running_sizes(model: Model) -> dict[str, int]:
+    """A size for each letter of an ONNX model at which its main form runs: the usual ones, else longer ones.
+
+    Raises:
+        DataError: it runs at none of them.
+    """
+    sizes = {**sizes_of(model), **dict.fromkeys(growing(model.inputs, model.outputs), 0)}
+    runner = runner_for(model)
+    why = _refusal(runner, example(model.inputs, sizes))
+    if why is None:
+        return sizes
+    found = _first_that_runs(runner, model, model, sizes, why)
+    shapes = ((spec, np.shape(found[spec.name])) for spec in model.inputs)
+    return {d: n for spec, shape in shapes for d, n in zip(spec.dims, shape, strict=True) if isinstance(d, str)}
+
+
 def _fitting(model: Model, batch: Arrays) -> dict[str, Any]:
     """The first rows of a batch, as many as the model takes that fixes their number; else all."""
     rows, arrays = fixed_rows(model), {name: np.asarray(array) for name, array in batch.items()}

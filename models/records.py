@@ -225,6 +225,11 @@ class Score:
         """Whether a point is 0.01 of it; of all other scores a point is 1 % of the value."""
         return self.higher_is_better and self.unit != "BLEU" and 0.0 <= self.value <= 1.0  # BLEU goes to 100
 
+    @property
+    def point(self) -> float:
+        """How much of the value a point is."""
+        return 0.01 if self.is_fraction else 0.01 * abs(self.value) or 1.0
+
 
 class Batches(Protocol):
     """A split of the data: re-iterable, in a fixed order, as (named inputs of one batch, target)."""

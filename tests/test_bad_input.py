@@ -1,5 +1,6 @@
 """Bad input of every kind: one clear sentence, status 1 or 2, no traceback, and no file left behind."""
 
+import json
 import os
 import resource
 import signal
@@ -47,6 +48,24 @@ class Faulty:
 
     def __call__(self, model, context):
         1 / 0
+
+def stopped(outputs, target):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+def square(outputs, target):
+    return np.zeros((3, 3))
+
+class Own:
+    name, labels = "own", ()
+    rows = [({"x": np.zeros((4, 1, 8, 8), np.float32)}, np.zeros(4, np.int64))]
+    train = validation = test = rows
+
+    def loss(self, outputs, target):
+        raise AssertionError("nothing is trained here")
+
+    def score(self, runner, split="test", reference=None):
+        return [][0]
 
 def slow():
     print("loading", file=sys.stderr, flush=True)
@@ -184,6 +203,10 @@ CASES = [
     ("export ours.pt -o nowhere/net.onnx", 2, "there is no folder", "mkdir -p"),
     ("quantize net.onnx --data good.npz -o nowhere/net.onnx", 2, "there is no folder", "mkdir -p"),
     ("quantize net.onnx --data good.npz -o small.pt", 2, "ends in .onnx"),
+    # before data are even asked for
+    (f"quantize net.onnx --data bad_net:raises -o {'a' * 245}.onnx", 2, "aaa.decisions.json", "the name is too long"),
+    (f"prune ours.pt --data bad_net:raises -o {'a' * 244}.pt", 2, "the name is too long. Name a shorter one with -o"),
+    (f"export ours.pt -o {'a' * 251}.onnx", 2, "aaa.onnx' cannot be written: the name is too long"),
     ("export ours.pt -o /dev/full", 2, "ends in .onnx"),
     ("benchmark net.onnx --device cuda", 1, "CUDAExecutionProvider", "pip"),
     ("benchmark net.onnx --device cdua", 2, "Did you mean 'cuda'?"),
@@ -251,6 +274,48 @@ def test_a_full_disk(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         refused(capsys, line, 1, "the disk is full", "Nothing was left behind")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_before_the_table_is_written_leaves_no_model_either(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status("quantize net.onnx --mode weights -o first.onnx".split()) == 0
+    capsys.readouterr()
+    largest = 1 << 16
+    table = Path("first.decisions.json").read_text()
+    Path("long.json").write_text(table + " " * largest)  # a table as somebody edited it: longer than the model
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        refused(
+            capsys, "quantize net.onnx --decisions long.json -o again.onnx", 1, "again.decisions.json", "disk is full"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status("quantize net.onnx --decisions long.json -o again.onnx".split()) == 0
+    assert Path("again.onnx").stat().st_size < largest  # it would have fitted
+    capsys.readouterr()
+
+
+def test_ctrl_c_while_the_score_on_test_is_computed_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "prune ours.pt --data good.npz --ratio 0.25 --recover 0 --metric bad_net:stopped"
+    refused(capsys, line, 130, "interrupted; nothing was written")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--data good.npz --metric bad_net:square", "--metric 'bad_net:square' gave an array of shape (3, 3)"),
+        ("--task bad_net:Own", "IndexError: list index out of range"),
+    ],
+)
+def test_a_score_on_test_that_fails_costs_no_model(given: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"prune ours.pt {given} --ratio 0.25 --recover 0 -o small.pt --json"
+    assert status(line.split()) == 0
+    captured = capsys.readouterr()
+    assert f"there is no score on test, and the model is written all the same: {said}" in captured.err
+    assert json.loads(captured.out)["score"] is None
+    assert compress.load("small.pt").name == "net"
 
 
 def test_ctrl_c_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,6 +143,35 @@ def test_json_of_a_pass_holds_what_a_table_leaves_out(capsys: pytest.CaptureFixt
     assert score["before"]["n"] == score["after"]["n"] > 0
 
 
+def test_beside_a_model_lies_no_table_that_describes_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("quantize dscnn-fsdd --mode static -o small.onnx".split()) == 0
+    decided = json.loads((folder / "small.decisions.json").read_text())
+    decided["layers"][0]["decision"] = "float"
+    (folder / "mine.json").write_text(mine := json.dumps(decided, indent=3))
+    capsys.readouterr()
+    assert status("quantize dscnn-fsdd --decisions mine.json -o small.onnx".split()) == 0
+    said = capsys.readouterr()
+    assert "and small.decisions.json" in said.out and "describe" not in said.err
+    assert (folder / "small.decisions.json").read_text() == mine
+    before = (folder / "small.decisions.json").stat().st_mtime_ns
+    assert status("quantize dscnn-fsdd --decisions small.decisions.json -o small.onnx".split()) == 0
+    said = capsys.readouterr()
+    assert "wrote small.onnx (" in said.out and "small.decisions.json" not in said.out + said.err
+    assert (folder / "small.decisions.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("line", ["export dscnn-fsdd -o small.onnx", "prune dscnn-fsdd --recover 0 -o small.onnx"])
+def test_an_old_table_beside_a_model_that_has_none_is_told_and_kept(
+    line: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(line.split()) == 0
+    assert "decisions.json" not in capsys.readouterr().err
+    (folder / "small.decisions.json").write_text('{"mine": 1}')
+    assert status(line.split()) == 0
+    assert "small.decisions.json was decided for an earlier small.onnx" in capsys.readouterr().err
+    assert (folder / "small.decisions.json").read_text() == '{"mine": 1}'
+
+
 def test_a_run_leaves_a_ledger_whose_first_line_is_the_original(capsys: pytest.CaptureFixture[str]) -> None:
     line = example_of("run")
     assert line[:-1] == ["run", "small.toml", "dscnn-fsdd", "-o"]
@@ -224,7 +253,7 @@ def test_cli_stays_short() -> None:
 
 
 def test_free_lengths_are_those_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
-    """A convolution over raw sound runs at no length that is made up; what it costs is counted at the data's own."""
+    """A convolution over raw sound does not run at the first length that is made up; it costs what its data's take."""
     net = torch.nn.Sequential(torch.nn.Conv1d(1, 8, 128, stride=64), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     model = compress.Model(net, inputs=["x:float32[N,1,T]"], typical={"T": 640})
     save(replace(to_onnx(model), typical={}), Path("sound.onnx"))  # as one of another tool, that knows no usual length
@@ -232,5 +261,6 @@ def test_free_lengths_are_those_of_the_data(capsys: pytest.CaptureFixture[str]) 
     assert status(["quantize", "sound.onnx", "--data", "sound.npz", "--mode", "static", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["before"]["macs"] == 8 * 128 * ((1280 - 128) // 64 + 1)
-    assert status(["benchmark", "sound.onnx"]) != 0
-    assert "--data" in capsys.readouterr().err
+    assert status(["benchmark", "sound.onnx", "sound.int8.onnx", "--json", "--seconds", "0.02"]) == 0
+    both = json.loads(capsys.readouterr().out)["benchmarks"]
+    assert len({str(row["shapes"]) for row in both}) == 1  # also where one file knows its data's and the other none

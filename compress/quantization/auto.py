@@ -157,13 +157,19 @@ def _none(judged: Sequence[Judged]) -> str:
     quick = [one for one in others if one.standing == "faster" and one.computes and not one.loss.keeps]
     if quick:
         one = max(quick, key=lambda one: one.speedup)
-        return f"the fastest, {one.name} ({one.speedup:.2f} times), loses too much: {one.loss.text}"
+        return f"the fastest, {one.name} ({_pace(one)} times), loses too much: {one.loss.text}"
     tried = [one for one in others if one.integer_nodes]
     if not tried:
         return "nothing in it has an int8 kernel that could make it faster"
     one = max(tried, key=lambda one: one.speedup)
-    pace = "" if one.comparison is None else f" ({one.speedup:.2f} times float's speed, {one.standing})"
+    pace = "" if one.comparison is None else f" ({_pace(one)} times float's speed, {_where(one)})"
     return f"no int8 candidate is faster than float; the best is {one.name}{pace}"
+
+
+def _where(one: Judged) -> str:
+    """Its standing; of several forms with those that it comes from: the worst decides, and others may be faster."""
+    forms = [form for form, found in one.forms.items() if found.verdict == one.standing]
+    return f"{one.standing} in {', '.join(forms)}" if len(one.forms) > 1 and forms else one.standing
 
 
 def _untimed(device: Device) -> str:

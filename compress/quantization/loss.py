@@ -114,5 +114,4 @@ def points(before: Score, after: Score) -> float:
 
 
 def _in_points(score: Score, difference: float) -> float:
-    unit = 0.01 if score.is_fraction else 0.01 * abs(score.value) or 1.0
-    return (-difference if score.higher_is_better else difference) / unit
+    return (-difference if score.higher_is_better else difference) / score.point

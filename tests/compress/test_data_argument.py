@@ -1,3 +1,4 @@
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -266,6 +267,42 @@ def test_a_folder_of_images_is_refused_without_a_preprocess(folder, model):
         task_for("pictures", model, preprocess=parse_preprocess("scale=0.01,mean=3"))
 
 
+@pytest.mark.parametrize(
+    ("channels", "text", "said"),
+    [
+        (3, "mean=1:2,scale=0.0039", "mean=1:2 has 2 numbers, and the images are read with 3 channels"),
+        (3, "mean=1,scale=1:2:3:4", "scale=1:2:3:4 has 4 numbers"),
+        (1, "mean=1:2:3", "mean=1:2:3 has 3 numbers, and the images are read with 1 channel. Give one"),
+    ],
+)
+def test_a_preprocess_has_a_number_for_each_channel_or_one_for_all(folder, channels, text, said):
+    model = Model(torch.nn.Flatten(), inputs=[f"x:float32[N,{channels},6,5]"])
+    for number in range(3):
+        Image.new("RGB", (5, 6)).save(folder / f"{number}.png")
+    with pytest.raises(UsageError, match=f"{re.escape(said)}.*--preprocess"):
+        task_for(".", model, preprocess=parse_preprocess(text))
+    with pytest.raises(UsageError, match="numbers, and the images are read with 3 channels"):
+        task_for(".", None, preprocess=parse_preprocess("resize=6x5,mean=1,scale=1:2"))
+
+
+@pytest.mark.parametrize("has_images", [True, False])
+def test_images_beside_the_folders_of_classes_are_not_left_out_in_silence(folder, has_images):
+    model = Model(torch.nn.Flatten(), inputs=["x:float32[N,3,6,5]"])
+    places = [folder / "pictures" / name for name in ("cat", "dog")]
+    for place in places:
+        place.mkdir(parents=True)
+        for number in range(3 * has_images):
+            Image.new("RGB", (5, 6)).save(place / f"{number}.png")
+    (folder / "pictures" / "notes.txt").write_text("no image")
+    how = parse_preprocess("scale=0.01")
+    if has_images:
+        assert task_for("pictures", model, preprocess=how).labels == ("cat", "dog")
+    for name in ("b.png", "a.png"):
+        Image.new("RGB", (5, 6)).save(folder / "pictures" / name)
+    with pytest.raises(DataError, match=r"2 images \('a\.png' first\) beside the folders 'cat', 'dog'.*Move them"):
+        task_for("pictures", model, preprocess=how)
+
+
 def test_a_preprocess_is_read_from_its_text():
     made = parse_preprocess("resize=32x24,layout=NHWC,mean=1:2:3,scale=0.5")
     assert made == Preprocess(resize=(32, 24), layout="NHWC", mean=(1.0, 2.0, 3.0), scale=(0.5,))
@@ -327,6 +364,33 @@ def test_calibration_is_the_train_split_mixed_and_not_augmented():
     rows = {row.tobytes() for row in task.train.inputs["x"]}
     assert all(row.tobytes() in rows for row in first)
     assert not np.array_equal(first, task.train.inputs["x"][:32])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_where_all_inputs_are_states_no_rows_can_be_fed(model, labelled):
+    specs = [("x", "out"), ("h", "h_next")]
+    takes = tuple(InputSpec(name=name, dtype="float32", dims=("N", 4), state_of=of) for name, of in specs)
+    target = np.arange(20) % 3 if labelled else None
+    said = r"'d\.npz': no input of the model is left.*of its inputs, x=out, h=h_next are states; leave out the --state"
+    with pytest.raises(DataError, match=said):
+        task_of({"x": np.ones((20, 4), np.float32)}, target, replace(model, inputs=takes), source="d.npz")
+
+
+def test_where_all_is_given_once_no_rows_can_be_fed(model):
+    takes = (InputSpec(name="rate", dtype="int64", dims=()),)
+    with pytest.raises(DataError, match="could feed: what it takes is the same for all rows"):
+        task_of({"rate": np.array(16000)}, None, replace(model, inputs=takes), source="d.npz")
+
+
+def test_what_labels_are_called_is_said_where_an_array_is_one_too_many(model):
+    x, y = images()
+    np.savez("d.npz", x=x, labels=y)
+    with pytest.raises(DataError, match=r"labels\[40\], and the model takes x:.*; labels are called 'y'"):
+        task_for("d.npz", model)
+    takes = tuple(InputSpec(name=name, dtype="float32", dims=("N", 1, 4, 4)) for name in "xy")
+    np.savez("d.npz", x=x, y=x, target=y)
+    with pytest.raises(DataError, match="labels are called 'labels'"):
+        task_for("d.npz", replace(model, inputs=takes))
 
 
 def test_an_input_called_y_is_no_label(model, tmp_path):

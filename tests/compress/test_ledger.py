@@ -13,7 +13,8 @@ from compress.quantization.quantize import Quantize
 from export.onnx_file import to_bytes
 from export.stopwatch import Stopwatch
 from export.wrap import Model
-from models.records import Score
+from models.records import InputSpec, Score
+from tests.compress.onnx_nets import Net
 from tests.compress.small_tasks import CountingTask, digits
 
 
@@ -100,6 +101,22 @@ def test_without_a_task_or_a_stopwatch_nothing_is_made_up(model):
     line = ledger.steps[0]
     assert (line.metric, line.median_ms, line.samples) == (None, None, 0)
     assert isinstance(ledger, Ledger) and rows(ledger)[0][2] == ""
+
+
+def heard(letter, **typical):
+    """A network that runs on seven steps alone, whose file says that the length is free."""
+    net = Net()
+    rows = net.op("Reshape", "x", net.const("shape", [-1, 28], np.int64), name="rows")
+    net.matmul(rows, 28, 2, name="head")
+    return net.model((InputSpec(name="x", dtype="float32", dims=("N", letter, 4)),), {"y": ("N", 2)}, typical=typical)
+
+
+def test_all_are_timed_and_counted_on_the_length_that_one_of_them_knows():
+    """A file as somebody wrote it says no usual length; what was made of it holds that of its data."""
+    written, made = heard("T"), heard("time", time=7)
+    ledger = judge([original(written), original(made)], None, stopwatch=Stopwatch(seconds=0.01))
+    assert [line.macs for line in ledger.steps] == [2 * 28] * 2
+    assert all(line.median_ms is not None for line in ledger.steps)
 
 
 @pytest.mark.parametrize("higher", [True, False])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from compress.on_test import score_on_test
+from compress.own_arrays import task_of
 from export.to_onnx import to_onnx
 from export.wrap import Model
 from tests.compress.small_tasks import CountingTask, digits
@@ -69,3 +70,32 @@ def test_a_network_that_knows_more_is_not():
     model = Model(Knows().eval(), inputs=["x:float32[N,1,8,8]"])
     told = score_on_test(digits(), model, model)
     assert told.before.value > 0.7 and told.doubt == ""
+
+
+def test_more_points_than_allowed_are_told():
+    counts = np.bincount(np.concatenate([target for _, target in digits().test]))
+    better, worse = constant(int(counts.argmax())), constant(int(counts.argmin()))
+    told = score_on_test(digits(), better, worse)
+    lost = 100 * (counts.max() - counts.min()) / counts.sum()
+    assert lost > 0 and f"loses {lost:.2f} points, and 0 were allowed" in told.beyond(0.0)
+    assert told.beyond(lost + 0.01) == "" and score_on_test(digits(), worse, better).beyond(0.0) == ""
+
+
+def test_without_labels_the_noise_is_told_beside_the_decisions():
+    """The largest of four numbers stays, and the numbers do not."""
+
+    def layer(noise):
+        net = torch.nn.Linear(8, 4, bias=False)
+        with torch.no_grad():
+            net.weight.copy_(torch.eye(4, 8) + noise)
+        return Model(net.eval(), inputs=["x:float32[N,8]"])
+
+    x = np.eye(8, dtype=np.float32)[np.arange(80) % 4] * 100
+    task = task_of({"x": x}, None, layer(0.0), source="d.npz")
+    told = score_on_test(task, layer(0.0), layer(0.1))
+    assert told.after.value == 1.0
+    test = np.concatenate([inputs["x"] for inputs, _ in task.test])
+    wanted, found = (test @ (np.eye(4, 8) + noise).T for noise in (0.0, 0.1))
+    power = np.mean((wanted - wanted.mean(0)) ** 2)
+    assert told.text.endswith(f", outputs at {10 * np.log10(power / np.mean((found - wanted) ** 2)):.1f} dB")
+    assert "outputs at" not in score_on_test(task, layer(0.0), layer(0.0)).text

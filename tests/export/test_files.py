@@ -1,8 +1,11 @@
+import errno
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,103 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path):
 def test_a_folder_that_is_not_yours_is_named(tmp_path: Path):
     with pytest.raises(CompressError, match="not yours to write"), whole(tmp_path / "model.onnx") as part:
         raise PermissionError(13, "Permission denied", str(part))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder that whoever runs the test may read and not write; root, who may write anything, is nobody meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "out").mkdir()
+        for place, mode in ((Path(folder) / "out", 0o555), (Path(folder), 0o755)):
+            place.chmod(mode)
+        me = os.geteuid()
+        if me == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(folder) / "out"
+        finally:
+            os.seteuid(me)
+            (Path(folder) / "out").chmod(0o755)
+
+
+def test_that_a_folder_is_not_yours_is_known_before_anything_is_computed(locked: Path):
+    with pytest.raises(CompressError, match=r"out/model\.onnx' cannot be written: the folder .*not yours to write"):
+        check_output(locked / "model.onnx")
+    with pytest.raises(CompressError, match=r"not yours to write"), whole_folder(locked):
+        pytest.fail("it was entered")  # what the block makes would be lost
+
+
+READ_ONLY = """
+import sys
+import compress
+from export.files import check_output, whole, whole_folder
+from models.errors import CompressError
+
+def written(writer, name):
+    with writer(name):
+        pass
+
+for call in (
+    lambda: check_output("disk/model.onnx"),
+    lambda: written(whole, "disk/model.onnx"),
+    lambda: written(whole_folder, "disk/out"),
+    lambda: written(whole_folder, "disk/old"),
+):
+    try:
+        call()
+    except CompressError as error:
+        print(error)
+"""
+
+
+def test_a_read_only_disk_is_one_sentence(tmp_path: Path):
+    """A real one, mounted where nobody else sees it."""
+    (tmp_path / "disk").mkdir()
+    mount = "mount -t tmpfs none disk && mkdir disk/old && mount -o remount,ro disk"
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", f'{mount}; exec "$@"', "sh"]
+    try:
+        subprocess.run([*alone, "true"], cwd=tmp_path, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nobody may mount a disk here")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    line = [*alone, sys.executable, "-c", READ_ONLY]
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert len(said) == 4, done.stderr
+    assert all("cannot be written: its disk is read-only. Name another with -o." in line for line in said)
+
+
+def test_a_file_that_cannot_be_taken_away_does_not_hide_why(tmp_path: Path):
+    with pytest.raises(CompressError, match="its disk is read-only"), whole(tmp_path / "model.onnx") as part:
+        part.unlink()
+        part.mkdir()  # no unlink(2) takes this
+        raise OSError(errno.EROFS, "Read-only file system", str(part))
+
+
+def test_a_name_that_is_too_long_is_known_before_anything_is_computed(tmp_path: Path):
+    target = tmp_path / f"{'a' * 300}.onnx"
+    for call in (
+        lambda: check_output(target),
+        lambda: whole(target).__enter__(),
+        lambda: whole_folder(target).__enter__(),
+    ):
+        with pytest.raises(UsageError, match=r"the name is too long\. Name a shorter one"):
+            call()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_just_fits_is_written(tmp_path: Path):
+    longest = tmp_path / f"{'音' * 83}.onnx"  # three bytes each: 254 of the 255 that most disks allow
+    with whole(longest) as part:
+        part.write_bytes(b"x")
+    with whole_folder(tmp_path / ("音" * 85)) as folder:
+        (folder / "ledger.json").write_text("{}")
+    assert {path.name for path in tmp_path.rglob("*")} == {longest.name, "音" * 85, "ledger.json"}
+
+
+def test_a_check_leaves_nothing(tmp_path: Path):
+    check_output(tmp_path / "model.onnx")
     assert os.listdir(tmp_path) == []
 
 

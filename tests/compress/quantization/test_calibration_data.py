@@ -34,7 +34,7 @@ def test_a_model_of_a_fixed_batch_gets_it():
     [
         ({"y": np.zeros((2, 32))}, r"no array for the input 'x'; it has y\. Name the arrays"),
         ({"x": np.zeros((2, 31))}, r"the input 'x' takes \[N,32\], and the calibration data has \[2,31\]"),
-        ({"x": np.zeros((2, 32, 1))}, r"has \[2,32,1\]"),
+        ({"x": np.zeros((2, 32, 1))}, r"the input 'x' takes \[N,32\], and the calibration data has \[32,1\]"),
         ({"x": np.full((2, 32), np.nan)}, r"holds nan in 'x' at \[0, 0\], sample 1\. Clean the data"),
         ({"x": np.full((2, 32), -np.inf)}, r"holds -inf in 'x'"),
     ],

@@ -1,0 +1,61 @@
+"""Lengths at which a stranger's network runs, where its file says none, and the command line with them."""
+
+import pytest
+
+from cli import status
+from export.load import load
+from export.onnx_file import write
+from export.trials import running_sizes
+from models.errors import DataError, UsageError
+from models.records import InputSpec, example
+from tests.compress.onnx_nets import Net
+
+
+def listener(kernel=400):
+    """A convolution over raw sound that takes none shorter than its kernel."""
+    net = Net(5)
+    weight = net.weight("front.weight", 16, 1, kernel)
+    y = net.op("Relu", net.op("Conv", "wav", weight, name="front", strides=[160]), name="act")
+    y = net.op("Flatten", net.op("GlobalAveragePool", y, name="pool"), name="flat")
+    net.linear(y, 16, 4, name="head")
+    spec = InputSpec(name="wav", dtype="float32", dims=("N", 1, "T"))
+    return net.model((spec,), {"y": ("N", 4)})
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(listener(), "net.onnx")
+    return "net.onnx"
+
+
+def test_the_first_length_that_runs_is_taken(file):
+    assert running_sizes(listener()) == {"N": 1, "T": 512}
+    assert running_sizes(listener(kernel=8)) == {"N": 1, "T": 16}
+    with pytest.raises(DataError, match="runs on no example that was made for it"):
+        running_sizes(listener(kernel=30000))
+
+
+@pytest.mark.parametrize(
+    "line", ["quantize net.onnx --mode weights", "quantize net.onnx --mode dynamic", "info net.onnx"]
+)
+def test_commands_without_data_take_it(line, file, capsys):
+    assert status(line.split()) == 0
+    made = load("net.int8.onnx") if "quantize" in line else None
+    assert made is None or made.typical == {"N": 1, "T": 512}
+
+
+def test_a_length_that_is_told_is_the_usual_one(file, capsys):
+    assert status("info net.onnx --input wav:float32[1,1,1600] --json".split()) == 0
+    assert f'"macs": {16 * 400 * 8 + 16 * 4}' in capsys.readouterr().out  # (1600 - 400) / 160 + 1 places
+    model = load(file, inputs=["wav:float32[N,1,800]"])
+    assert model.typical == {"T": 800}
+    assert example(model.inputs, {"N": 1, **model.typical})["wav"].shape == (1, 1, 800)
+
+
+@pytest.mark.parametrize(
+    "told", ["wave:float32[1,1,800]", "wav:float32[1,2,800]", "wav:float32[1,800]", "wav:int64[1,1,8]"]
+)
+def test_what_is_told_must_be_what_the_file_takes(told, file):
+    with pytest.raises(UsageError, match=r"the file takes wav:float32\[N,1,T\]"):
+        load(file, inputs=[told])
