@@ -12,6 +12,7 @@ from export.forms import MAIN
 from models.records import Arrays, Model
 
 from .calibration import form_histograms, histograms
+from .carriers import CARRIERS
 from .histogram import Histogram, Range
 from .placement import place
 from .range_methods import Method, range_by
@@ -49,6 +50,7 @@ def look(
     counted: bool = True,
     symmetric: bool = False,
     products: bool = False,
+    wide: bool = False,
     progress: Progress | None = None,
 ) -> Calibrated:
     """See, in one sweep, the tensors that static int8 may round, or all that is computed.
@@ -61,25 +63,35 @@ def look(
         counted: whether to count values; without, only the method "minmax" has a range.
         symmetric: whether grids will be symmetric around zero.
         products: whether products of two activations may be rounded.
+        wide: whether carriers may start from float tensors; of those that hold NaN or infinity there is then no range.
         progress: told of each run.
     """
 
-    def rounded_in(network: ir.Model) -> list[str]:
+    def rounded_in(network: ir.Model, *, wide: bool) -> list[str]:
         written_out(network := network.clone())
-        placement = place(network, skip=skip, products=products)
+        placement = place(network, skip=skip, products=products, starting=CARRIERS if wide else ())
         # the tensor itself too: where only a part computes in integers, what shared a grid may need its own
         return [v.name or "" for value in placement.rounded for v in (placement.root(value), value)]
 
     graphs: dict[str, ir.Model] = {MAIN: model.onnx, **{form: part.network for form, part in model.forms.items()}}
-    rounded = {form: dict.fromkeys(rounded_in(network)) for form, network in graphs.items()}
+    rounded = {form: dict.fromkeys(rounded_in(network, wide=False)) for form, network in graphs.items()}
+    found = {form: rounded_in(network, wide=True) if wide else [] for form, network in graphs.items()}
+    further = {form: [name for name in dict.fromkeys(found[form]) if name not in rounded[form]] for form in graphs}
     # of what is not rounded an infinity is no harm: a mask holds some, and half precision has them too
     others = {form: _computed(graph, rounded[form]) if everything else [] for form, graph in graphs.items()}
-    names = {form: [*rounded[form], *others[form]] for form in graphs}
+    names = {form: [*rounded[form], *further[form], *others[form]] for form in graphs}
     main = names.pop(MAIN)
-    further = {form: wanted for form, wanted in names.items() if wanted}
+    of_forms = {form: wanted for form, wanted in names.items() if wanted}
+    known = (
+        histograms(
+            model, main, batches, counted=counted, finite_of=others[MAIN], if_finite=further[MAIN], progress=progress
+        )
+        if main
+        else {}
+    )
     return Calibrated(
-        histograms(model, main, batches, counted=counted, finite_of=others[MAIN], progress=progress) if main else {},
-        form_histograms(model, further, batches, counted=counted, finite_of=others),
+        known,
+        form_histograms(model, of_forms, batches, counted=counted, finite_of=others, if_finite=further),
         symmetric,
     )
 

@@ -36,12 +36,15 @@ class Sweep:
         names: of the tensors to look at.
         counted: whether to count values, or to take the ranges alone.
         finite_of: names of those of which only the finite numbers are looked at: a mask may hold infinities.
+        if_finite: names of those that have no histogram where they hold such.
     """
 
     names: Sequence[str]
     counted: bool = True
     finite_of: Collection[str] = ()
+    if_finite: Collection[str] = ()
     seen: dict[str, Histogram] = field(default_factory=dict)
+    _left_out: set[str] = field(default_factory=set)
 
     def look(self, tensors: Mapping[str, Array], first: int) -> None:
         """Look at the tensors of one run, whose first sample has this number.
@@ -51,6 +54,8 @@ class Sweep:
         """
         for name in self.names:
             array = tensors[name]
+            if name in self._left_out:
+                continue
             if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
                 continue  # a list is a sequence of tensors
             if name in self.finite_of:
@@ -61,7 +66,10 @@ class Sweep:
             try:
                 histogram.add(array)
             except ValueError:
-                raise DataError(_overflow(name, array, first)) from None
+                if name not in self.if_finite:
+                    raise DataError(_overflow(name, array, first)) from None
+                self._left_out.add(name)
+                del self.seen[name]
 
 
 def histograms(
@@ -71,6 +79,7 @@ def histograms(
     *,
     counted: bool = True,
     finite_of: Collection[str] = (),
+    if_finite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Histogram]:
     """Run the data through the model once, and note what each named float tensor holds.
@@ -81,6 +90,7 @@ def histograms(
         batches: re-iterable or not, of any length; named inputs of one batch.
         counted: whether to count values, or to take the ranges alone, which is quicker.
         finite_of: names of those of which only the finite numbers are looked at.
+        if_finite: names of those that have no histogram where they hold NaN or infinity.
         progress: told of each run: samples done, and in all where that is known.
 
     Raises:
@@ -90,7 +100,7 @@ def histograms(
     watched = [name for name in dict.fromkeys(names) if name not in inputs]
     session = watching(model.onnx, watched)
     wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
-    sweep = Sweep(names, counted, finite_of)
+    sweep = Sweep(names, counted, finite_of, if_finite)
     done, total = 0, count(batches) if isinstance(batches, Kept | list | tuple) else 0
     for tensors, samples in runs(session, model.inputs, wanted, batches):
         sweep.look(tensors, done)
@@ -111,6 +121,7 @@ def form_histograms(
     *,
     counted: bool = True,
     finite_of: Mapping[str, Collection[str]] = MappingProxyType({}),
+    if_finite: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Histogram]]:
     """The same in further forms, run as a device runs them: one after another, states stepped.
 
@@ -124,6 +135,7 @@ def form_histograms(
         batches: of the main form.
         counted: whether to count values, or to take the ranges alone.
         finite_of: form -> names of those of which only the finite numbers are looked at.
+        if_finite: form -> names of those that have no histogram where they hold NaN or infinity.
 
     Returns:
         form -> tensor -> histogram; forms that need inputs which nobody gives are not among them.
@@ -140,7 +152,8 @@ def form_histograms(
         if form == MAIN:
             return {}
         made = dict(zip(wanted[form], sessions[form].run(wanted[form], dict(arrays)), strict=True))
-        sweep = sweeps.setdefault(form, Sweep(names.get(form, ()), counted, finite_of.get(form, ())))
+        new = Sweep(names.get(form, ()), counted, finite_of.get(form, ()), if_finite.get(form, ()))
+        sweep = sweeps.setdefault(form, new)
         sweep.look({**made, **arrays}, done)
         return made
 

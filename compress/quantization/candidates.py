@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from compress.base import Note
 from compress.quantization.bias_correction import Means, shift
 from compress.quantization.calibrated import Calibrated
 from compress.quantization.calls import Key, calls
+from compress.quantization.carriers import CARRIERS, EXACT
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.equalize import Name
 from compress.quantization.half import compute_half, store_exact_half, store_half
@@ -143,13 +144,13 @@ class Maker:
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            placement, seen = self._placed(form, network, floats[form])
+            placement, seen = self._placed(form, network, floats[form], wide=way.wide)
             computing = (*placement.layers, *(node for node in everywhere(network) if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
             write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)
             if form == MAIN and self.correction is not None:
-                key = (way.per_channel, way.unsigned, way.calibration, frozenset(floats[form]))
+                key = (way.per_channel, way.unsigned, way.calibration, way.wide, frozenset(floats[form]))
                 shifts.update(self.correction(network, key))
             here = shifts if form == MAIN else _of_the_same(shifts, layers[MAIN], layers[form])
             shift(network, here, integer_bias=self.scheme.integer_bias)
@@ -224,13 +225,28 @@ class Maker:
         """Ranges of a graph's own tensors."""
         return self.ranges if form == MAIN else self.of_forms.get(form, {})
 
-    def _placed(self, form: str, network: ir.Model, floats: Mapping[str, str]) -> tuple[Placement, Mapping[str, Range]]:
+    def place(self, network: ir.Model, floats: Mapping[str, str], starting: Collection[str] = EXACT) -> Placement:
+        """What computes in integers in a network, but for these layers, as the device has it.
+
+        Where the runtime fuses nothing, nothing starts from float: what a vendor's tool makes of it nobody here sees.
+        """
+        return place(
+            network,
+            skip=self.skip,
+            clips=self.scheme.activations == "u8",
+            floats=floats,
+            products=self.scheme.products,
+            starting=starting if self.scheme.fuses else (),
+        )
+
+    def _placed(
+        self, form: str, network: ir.Model, floats: Mapping[str, str], *, wide: bool = False
+    ) -> tuple[Placement, Mapping[str, Range]]:
         """The placement in one graph and its ranges: those calibration saw in it, else the main graph's, by layer.
 
         Where both know a tensor and differ by no more than rounding it has the main graph's range, so that a layer
-        rounds alike in all forms.
+        rounds alike in all forms. Carriers start from float tensors only where the ranges of those are known.
         """
-        clips = self.scheme.activations == "u8"
         ids: Ids = {}
         known = ranges_by_origin(self.model.onnx, self.ranges, ids)
         own, numbers = self._seen(form), origins(network, ids)
@@ -242,13 +258,19 @@ class Maker:
                 return mine
             return main or next((read[reader] for reader in readers(value) if reader in read), None)
 
+        tiers: tuple[Collection[str], ...] = (CARRIERS, EXACT, ()) if wide else (EXACT, ())
+        starting, *fewer = tiers
         while True:
-            placement = place(network, skip=self.skip, clips=clips, floats=floats, products=self.scheme.products)
+            placement = self.place(network, floats, starting)
             roots = {placement.root(value) for value in placement.rounded}
             found = {value.name or "": seen for value in roots if (seen := range_of(value)) is not None}
             missing = {value for value in roots if value.name not in found}
             if not missing:
                 return placement, found
+            if fewer:
+                starting, *fewer = fewer
+                continue
+            starting, *fewer = tiers
             floats = {**dict.fromkeys(_beside(placement, missing), self.unseen), **floats}
 
     def _floats(

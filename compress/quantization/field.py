@@ -29,9 +29,9 @@ class Floats(dict[str, str]):
 
     @property
     def words(self) -> str:
-        """Which they are, in short."""
-        first, *others = self
-        return f"{first}{f' and {len(others)} more' if others else ''} in float"
+        """Which they are, in short; of none nothing."""
+        first, *others = self or [""]
+        return f", {first}{f' and {len(others)} more' if others else ''} in float" if first else ""
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Field:
     def name_without(self, way: Way, floats: Floats) -> str:
         """What a candidate is called in which some layers stay in float: for how many they are."""
         method = "" if way.calibration == self.maker.calibration else f", {way.calibration}"
-        return f"{way.name}{method}, {floats.words}"
+        return f"{way.name}{method}{floats.words}"
 
     def without(self, way: Way, floats: Floats) -> Candidate:
         """A candidate in which some layers stay in float."""

@@ -2,13 +2,13 @@
 
 A tensor is rounded only beside an operator for which ONNX Runtime has an integer kernel: a lone pair of QuantizeLinear
 and DequantizeLinear costs time and precision, and buys nothing. Layers with weights are what is worth it; between two
-of them a tensor stays in integers where the operators on its way have integer kernels too (`CARRIERS`).
-Source of the tables: onnxruntime, core/optimizer/qdq_transformer/selectors_actions/qdq_selector_action_transformer.cc.
+of them a tensor stays in integers where the operators on its way have integer kernels too (`CARRIERS`). Those may start
+from a tensor in float that is rounded for them, where more conversions are saved by it than added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,20 +16,13 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
+from compress.quantization.carriers import CLIPPING, MOVING, all_vary, can_carry, operands, result_of
+from compress.quantization.fewest_conversions import Tensors
 from compress.quantization.heads import MIXED, mixed_heads
 from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, is_weight, weights_of
 from compress.quantization.watched import open_graphs
-from export.reading import attribute, number
+from export.reading import attribute
 
-# integer kernels that give a range of their own
-COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})
-# operators that only move numbers, or pick among them: their output keeps the grid of their input
-MOVING = frozenset(
-    {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Identity"}
-)
-CARRIERS = COMPUTING | MOVING
-# the grid's own ends do what these do, when they follow an integer operator
-CLIPPING = frozenset({"Relu", "Clip"})
 STATIC = frozenset({"Conv", "Gemm", "MatMul"})
 
 _NO_KERNEL = {
@@ -79,12 +72,12 @@ class Placement:
     def reads(self, node: ir.Node) -> list[ir.Value]:
         """The tensors that a chosen node takes rounded."""
         if node in self.carriers:
-            return _operands(node)
+            return operands(node)
         return [value for value in node.inputs[: 2 if node in self.products else 1] if value is not None]
 
     def results(self, node: ir.Node) -> list[ir.Value]:
         """What a node gives, past the ReLU or Clip that follows it."""
-        return _result(node)
+        return result_of(node)
 
 
 def place(
@@ -94,6 +87,7 @@ def place(
     clips: bool = True,
     floats: Mapping[str, str] = MappingProxyType({}),
     products: bool = False,
+    starting: Collection[str] = (),
 ) -> Placement:
     """Decide for a network's main graph and for the bodies of If, Scan and Loop.
 
@@ -103,6 +97,8 @@ def place(
         clips: whether the grid's ends may do a ReLU's work; only the asymmetric grid has its end at zero.
         floats: names of layers that stay in float, each with the reason.
         products: whether products of two activations are computed in integers too.
+        starting: operators that may carry from float tensors too, which are rounded for them, where that saves more
+            conversions than it adds.
     """
     placement = Placement()
     graphs, heads = open_graphs(network), mixed_heads(network.graph)
@@ -118,6 +114,7 @@ def place(
             placement.refused.append(Note(node.name or "", reason))
     for graph in graphs:
         _carry(graph, placement, skip)
+        _carry_further(graph, placement, skip, starting)
         _round(graph, placement, clips)
     return placement
 
@@ -172,61 +169,60 @@ def _channels(node: ir.Node, weight: np.ndarray) -> int:  # type: ignore[type-ar
     return int(weight.shape[0 if attribute(node, "transB", 0) else 1])
 
 
-def _sole_clip(value: ir.Value) -> ir.Node | None:
-    """The ReLU or Clip that alone reads this value, and whose constant bounds leave zero in: so does every grid."""
-    uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    node = uses[0].node
-    if node.op_type not in CLIPPING or node.domain not in ("", "ai.onnx") or uses[0].idx != 0:
-        return None
-    producer = value.producer()
-    same_graph = producer is not None and node.graph is producer.graph
-    return node if same_graph and _holds_zero(node) else None
-
-
-def _holds_zero(node: ir.Node) -> bool:
-    """Whether its bounds are constants on either side of zero; a grid begins or ends there at the latest."""
-    bounds = (*node.inputs[1:3], None, None)[:2]
-    low, high = (0.0 if value is None else number(value) for value in bounds)
-    return low is not None and high is not None and low <= 0 <= high
-
-
-def _result(node: ir.Node) -> list[ir.Value]:
-    """What a node gives, past the ReLU or Clip that follows it."""
-    if len(node.outputs) > 1:
-        return list(node.outputs)
-    clip = _sole_clip(node.outputs[0])
-    return list(clip.outputs if clip is not None else node.outputs)
-
-
-def _operands(node: ir.Node) -> list[ir.Value]:
-    """The inputs of a carrier that carry numbers, and no shape, axes or indices."""
-    taken = node.inputs if node.op_type in ("Add", "Mul", "Concat") else node.inputs[:1]
-    return [value for value in taken if value is not None]
-
-
 def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:
     """Find the carriers: all they read comes from integer operators, and an integer operator reads what they give."""
     available: set[ir.Value] = set()
     possible: list[ir.Node] = []
     for node in graph:
         if node in placement.layers:
-            available.update(_result(node))
-        elif (
-            node.op_type in CARRIERS
-            and node.domain in ("", "ai.onnx")
-            and not (node.op_type == "MaxPool" and len(node.outputs) > 1)  # where it found them are no numbers to round
-            and not is_skipped(node.name or "", skip)
-            and all(value in available for value in _operands(node))
-        ):
-            available.update(_result(node))
+            available.update(result_of(node))
+        elif can_carry(node, skip) and all(value in available for value in operands(node)):
+            available.update(result_of(node))
             possible.append(node)
     wanted = {value for node in placement.chosen for value in placement.reads(node)}
     for node in reversed(possible):
-        if wanted.intersection(_result(node)):
+        if wanted.intersection(result_of(node)):
             placement.carriers.add(node)
-            wanted.update(_operands(node))
+            wanted.update(operands(node))
+
+
+def _carry_further(graph: ir.Graph, placement: Placement, skip: Sequence[str], starting: Collection[str]) -> None:
+    """Find the carriers that start from float tensors, so that as few tensors are converted as can be."""
+    chosen = placement.chosen
+    free = {n for n in graph if n.op_type in starting and n not in chosen and can_carry(n, skip) and all_vary(n)}
+    if not free or not chosen:
+        return
+    both = [node for node in graph if node in chosen or node in free]
+    made = {value: node for node in both for value in result_of(node)}
+    read = {value: None for node in both for value in _read(placement, node)}
+    tensors = Tensors(chosen, free)
+    for value in {**dict.fromkeys(made), **read}:
+        readers = [use.node if value in _read(placement, use.node) else None for use in value.uses()]
+        producer = made.get(value)
+        either = producer in chosen - placement.carriers and producer.op_type != "Conv"  # type: ignore[union-attr]
+        tensors.add(value, producer, [*readers, *([None] if value.is_graph_output() else [])], either=either)
+    placement.carriers |= tensors.in_integers()  # type: ignore[arg-type]
+
+
+def _read(placement: Placement, node: ir.Node) -> list[ir.Value]:
+    """What a node takes rounded, if it computes in integers."""
+    return placement.reads(node) if node in placement.chosen else operands(node)
+
+
+def _own(node: ir.Node, placement: Placement) -> list[ir.Value]:
+    """What is rounded for a Concat alone: on the grid of its result it is rounded once, and then only copied.
+
+    A ReLU whose work a grid does needs one that ends where it does: that of a result in which all is past a ReLU.
+    """
+    past = [p.op_type if (p := v.producer()) is not None and p.op_type in CLIPPING else "" for v in operands(node)]
+    return [
+        value
+        for value, clip in zip(operands(node), past, strict=True)
+        if value not in placement.shares
+        and (not clip or set(past) == {"Relu"})
+        and {use.node for use in value.uses() if value in placement.replaced or use.node in placement.chosen} == {node}
+        and not value.is_graph_output()
+    ]
 
 
 def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
@@ -239,17 +235,20 @@ def _round(graph: ir.Graph, placement: Placement, clips: bool) -> None:
         rounded.update(dict.fromkeys(placement.reads(node)))
         # a convolution and a carrier have no kernel that reads integers and gives floats; a product of matrices has
         if node in placement.carriers or node.op_type == "Conv":
-            for value in _result(node):
+            for value in result_of(node):
                 rounded.setdefault(value)
                 placement.replaced.add(value)
-                if node.op_type in MOVING and _result(node) == list(node.outputs):
+                if node.op_type in MOVING and result_of(node) == list(node.outputs):
                     placement.shares[value] = node.inputs[0]  # type: ignore[assignment]
     for node in graph:
-        for value in _result(node) if node in placement.layers or node in placement.products else ():
+        for value in result_of(node) if node in placement.layers or node in placement.products else ():
             if value in rounded and not value.is_graph_output() and all(use.node in chosen for use in value.uses()):
                 placement.replaced.add(value)
+    for node in graph:
+        if node in placement.carriers and node.op_type == "Concat":
+            placement.shares.update(dict.fromkeys(_own(node, placement), result_of(node)[0]))
     for node in graph if clips else ():
-        result = _result(node)
+        result = result_of(node)
         if node in chosen and len(result) == 1 and result[0] in placement.replaced and result[0] is not node.outputs[0]:
             placement.dropped.append(result[0].producer())  # type: ignore[arg-type]
     placement.rounded = list(dict.fromkeys([*placement.rounded, *rounded]))

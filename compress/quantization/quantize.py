@@ -191,6 +191,7 @@ class Quantize:
                 counted=self.mode == "auto" or (self.mode == "static" and self.calibration != "minmax"),
                 symmetric=scheme.activations == "s8",
                 products=scheme.products,
+                wide=scheme.fuses,
                 progress=context.progress,
             )
         whole, of_forms = calibrated.ranges()

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import onnx_ir as ir
 
 from compress.base import Context
 from compress.quantization.by_turns import one_sample
 from compress.quantization.candidates import IN_INT8, Candidate, Maker
+from compress.quantization.carriers import CARRIERS, EXACT
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.loss import Loss
 from compress.quantization.onnx_weights import everywhere
-from compress.quantization.placement import Placement, place
+from compress.quantization.placement import Placement
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out
 from models.records import Arrays
@@ -75,9 +77,7 @@ def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Con
     network = maker.model.onnx.clone()
     written_out(network)
     floats = {note.layer: note.text for note in (*whole.skipped, *whole.changed) if not IN_INT8.match(note.text)}
-    placement = place(
-        network, skip=maker.skip, clips=maker.scheme.activations == "u8", floats=floats, products=maker.scheme.products
-    )
+    placement = maker.place(network, floats)
     layers = [node.name or "" for node in everywhere(network) if node in placement.chosen - placement.carriers]
     found = sensitivities(maker, whole.way, layers, unseen, progress=context.progress)
     times = None
@@ -88,7 +88,11 @@ def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Con
 
 
 def explore(field: Field, looked: Study) -> None:
-    """Offer what follows: as few costly layers in float as keep the score, and those too that gain nothing."""
+    """Offer what follows: as few costly layers in float as keep the score; those too that gain nothing; more carriers.
+
+    More carriers lose something with each tensor that is rounded for them, and some are slower in integers: where they
+    could be, the clock and the judge decide.
+    """
     way, floats = looked.whole.way, Floats({})
     if not any(loss.keeps for _, loss in field.static()):
         fewest = fewest_floats(field, looked)
@@ -97,10 +101,19 @@ def explore(field: Field, looked: Study) -> None:
         floats = fewest
     sets = [] if looked.times is None else slower(looked.placement, looked.times)
     mixtures = [Floats({**floats, **dict.fromkeys(names, SLOW)}) for names in sets]
-    for mixture in ([floats] if floats else []) + mixtures:
-        for operators in (False, True) if field.maker.scheme.fuses else (False,):
-            if len(mixture) < len(looked.sensitivities or looked.placement.layers):
-                field.try_without(replace(way, operators=operators), mixture)
+    for mixture in [floats, *mixtures]:
+        wider = looked.times is not None and _goes_further(field.maker, mixture)
+        for operators, wide in product((False, True) if field.maker.scheme.fuses else (False,), (False, True)):
+            if (wider if wide else mixture) and len(mixture) < len(looked.sensitivities or looked.placement.layers):
+                field.try_without(replace(way, operators=operators, wide=wide), mixture)
+
+
+def _goes_further(maker: Maker, floats: Floats) -> bool:
+    """Whether more computes in integers where any carrier may start from float tensors."""
+    network = maker.model.onnx.clone()
+    written_out(network)
+    few, more = (maker.place(network, {**maker.floats, **floats}, one).carriers for one in (EXACT, CARRIERS))
+    return len(more) > len(few)
 
 
 def fewest_floats(field: Field, looked: Study) -> Floats | None:

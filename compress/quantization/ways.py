@@ -26,6 +26,7 @@ class Way:
         store_rest: the weights of what stays in float are stored in 8 bits.
         equalize: channels are rescaled first, so that they fill one grid alike.
         calibration: the method that ranges are by.
+        wide: carriers start from float tensors too, which are rounded for them, where that saves conversions.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Way:
     store_rest: bool = False
     equalize: bool = False
     calibration: Method = "minmax"
+    wide: bool = False
 
     def __post_init__(self) -> None:
         """Check the words, which may come from a file."""
@@ -54,4 +56,4 @@ class Way:
         rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
         scales = f"{'channel' if self.per_channel else 'tensor'}{unsigned}"
         kind = f"static per {scales}{' QOperator' if self.operators else ''}"
-        return f"{kind}{', equalized' if self.equalize else ''}{rest}"
+        return f"{kind}{', wide' if self.wide else ''}{', equalized' if self.equalize else ''}{rest}"

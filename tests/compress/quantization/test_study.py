@@ -142,5 +142,6 @@ def test_a_layer_without_any_noise_is_told_without_a_number():
 
 
 def test_mixtures_are_named_for_their_layers():
-    assert Floats({"a": ""}).words == "a in float"
-    assert Floats({"a": "", "b": "", "c": ""}).words == "a and 2 more in float"
+    assert Floats({"a": ""}).words == ", a in float"
+    assert Floats({"a": "", "b": "", "c": ""}).words == ", a and 2 more in float"
+    assert Floats({}).words == ""
