@@ -90,7 +90,7 @@ def _by_node(times: Sequence[NodeTime], known: Collection[str]) -> dict[str, flo
 
 def _converted(node: str) -> str:
     """The tensor that a conversion is named for."""
-    return re.sub(r"_(q|dq)(_\d+)?$", "", re.sub(r"_token_\d+$", "", node))
+    return re.sub(r"(_dq)?_(q|dq|back)(_\d+)?$", "", re.sub(r"_token_\d+$", "", node))
 
 
 def slower(placement: Placement, times: LayerTimes) -> list[list[str]]:

@@ -16,6 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.histogram import Range
 from compress.quantization.int8 import Grid, activation_grid, bias_names, least_scale, weight_grid
+from compress.quantization.kept_float import keep_float
 from compress.quantization.onnx_edit import Editor, drop_unused, editors, graph_of
 from compress.quantization.onnx_weights import Weight, array, everywhere
 from compress.quantization.placement import Placement
@@ -54,6 +55,8 @@ def write_qdq(
     for value in placement.rounded:
         here = moved.get(value, value)
         _write_rounding(edit, here, grids[here], chosen, everyone=value in placement.replaced)
+    if scheme.fuses:
+        keep_float(network, edit)
     network.graph.sort()
     drop_unused(network)
 
