@@ -11,7 +11,7 @@ import numpy as np
 from models.errors import DataError
 from models.intervals import resampled, share
 from models.records import Arrays, Batches, Runner, Score, Split
-from models.tasks import IGNORED, _Splits
+from models.tasks import IGNORED, ShareOfRows, _Splits
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ _EPSILON = 1e-6  # a probability as near to 0 or 1 has a finite loss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ByElement(_Splits):
+class ByElement(ShareOfRows):
     """A whole number for each element that an output has: (N, ...) beside targets of as many elements a row.
 
     An output of floats says yes (1) above the threshold: 0.5 of probabilities, 0 of logits. One of whole numbers is the
@@ -66,15 +66,6 @@ class ByElement(_Splits):
         if self.threshold is None:
             return output.astype(np.int64)
         return np.where(np.isnan(output), -1, (output > self.threshold).astype(np.int64))
-
-    def statistic(self, samples: Array) -> float:
-        """The mean over rows."""
-        return float(samples.mean())
-
-    def statistics(self, samples: Array, counts: Array) -> Array:
-        """The same for many resamplings at once: counts (resamples, rows)."""
-        means: Array = counts @ samples / len(samples)
-        return means
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -60,8 +60,21 @@ class _Splits:
         return batches
 
 
+class ShareOfRows(_Splits):
+    """Tasks whose score is the mean of what each row scores, from 0 to 1."""
+
+    def statistic(self, samples: Array) -> float:
+        """The mean over rows."""
+        return float(samples.mean())
+
+    def statistics(self, samples: Array, counts: Array) -> Array:
+        """The same for many resamplings at once: counts (resamples, rows)."""
+        shares: Array = counts @ samples / len(samples)
+        return shares
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Classification(_Splits):
+class Classification(ShareOfRows):
     """One class per row: logits (N, classes), targets (N,) whole numbers. The score is accuracy.
 
     `Score.samples` is 1 for each row that was right, else 0; with a reference, for each row decided as it does. A row
@@ -94,15 +107,6 @@ class Classification(_Splits):
     def _decided(self, outputs: Arrays, rows: int) -> Array:
         """One class a row; further dimensions of one do not count."""
         return _decision(self._judged(outputs)).reshape(rows)
-
-    def statistic(self, samples: Array) -> float:
-        """The share of right rows."""
-        return float(samples.mean())
-
-    def statistics(self, samples: Array, counts: Array) -> Array:
-        """The same for many resamplings at once: counts (resamples, rows)."""
-        shares: Array = counts @ samples / len(samples)
-        return shares
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
