@@ -96,11 +96,15 @@ class Call:
         if not unknown or not model.is_onnx or model.sample is not None:
             return model
         from export.trials import running_sizes
+        from models.records import sizes_of
 
         try:
-            return replace(model, typical={**running_sizes(model), **model.typical})
+            found = running_sizes(model)
         except CompressError:
             return model  # whoever has to run it says what is wrong
+        usual = sizes_of(model)
+        other = {letter: size for letter, size in found.items() if size != usual[letter]}
+        return replace(model, typical={**other, **model.typical}) if other else model
 
     def find_task(self, model: Model) -> Task | None:
         """The task of `--task` or `--data`, else of the data that the model names; None where there is none.

@@ -62,17 +62,20 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
 def running_sizes(model: Model) -> dict[str, int]:
     """A size for each letter of an ONNX model at which its main form runs: the usual ones, else longer ones.
 
+    The letter of a state that grows is left out: it is empty at first, and then as long as what came before.
+
     Raises:
         DataError: it runs at none of them.
     """
-    sizes = {**sizes_of(model), **dict.fromkeys(growing(model.inputs, model.outputs), 0)}
+    empty = growing(model.inputs, model.outputs)
+    sizes = {**sizes_of(model), **dict.fromkeys(empty, 0)}
     runner = runner_for(model)
     why = _refusal(runner, example(model.inputs, sizes))
-    if why is None:
-        return sizes
-    found = _first_that_runs(runner, model, model, sizes, why)
-    shapes = ((spec, np.shape(found[spec.name])) for spec in model.inputs)
-    return {d: n for spec, shape in shapes for d, n in zip(spec.dims, shape, strict=True) if isinstance(d, str)}
+    if why is not None:
+        found = _first_that_runs(runner, model, model, sizes, why)
+        shapes = ((spec, np.shape(found[spec.name])) for spec in model.inputs)
+        sizes = {d: n for spec, shape in shapes for d, n in zip(spec.dims, shape, strict=True) if isinstance(d, str)}
+    return {letter: size for letter, size in sizes.items() if letter not in empty}
 
 
 def _fitting(model: Model, batch: Arrays) -> dict[str, Any]:
