@@ -77,10 +77,11 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     if dry_run:
         _say_plan(step, call, model, target, has_data=bool(context.task or context.calibration))
         return
-    before = cost(model)
+    # what trains for hours must not fail on a count at its end; the others say more clearly what they cannot run
+    before = cost(model) if step.takes == "torch" else None
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
-    told, costs = _told(call, context, model, outcome), (before, cost(outcome.model))
+    told, costs = _told(call, context, model, outcome), (before or cost(model), cost(outcome.model))
     written = _write(step, call, outcome, target, given)  # after all that takes time: an interrupt writes nothing
     checkpoints.remove(checkpoint, [step])
     _say(step, call, given, costs, outcome, written, told)
