@@ -50,6 +50,11 @@ class Agreement:
             one = self.outputs.setdefault(name, Compared(decides=name in self.choices))
             one.add(wanted[name], theirs.get(name), rows)
 
+    @property
+    def noise_db(self) -> float | None:
+        """SQNR of what varies, of the noisiest output; None where nothing is a float that varies."""
+        return min((db for one in self.outputs.values() if (db := one.sqnr_db) is not None), default=None)
+
 
 @dataclass
 class Compared:

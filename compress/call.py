@@ -80,13 +80,13 @@ class Call:
         task = self.find_task(model)
         for batch, _ in () if task is None else task.train:
             whole = are_whole(batch, model.inputs)
-            inputs = next(each_sample(batch, model.inputs)) if whole else batch
+            inputs, wanted = (next(each_sample(batch, model.inputs)), letters) if whole else (batch, letters - rows)
             found = {
                 letter: size
                 for spec in model.inputs
                 if spec.name in inputs
                 for letter, size in zip(spec.dims, inputs[spec.name].shape, strict=False)
-                if letter in letters - (set() if whole else rows)
+                if letter in wanted
             }
             return replace(model, typical={**model.typical, **found})  # type: ignore[dict-item]
         return model

@@ -61,6 +61,11 @@ class _Asked:
         """Outputs of floats and the shape of their rows."""
         return ((name, array.shape[1:]) for name, array in self.outputs.items() if array.dtype.kind == "f")
 
+    def alike(self, kinds: str = "f") -> list[str]:
+        """Outputs of such types that have a number for each of the labels; dimensions of one do not count."""
+        own = {name: array.shape[1:] for name, array in self.outputs.items() if array.dtype.kind in kinds}
+        return [name for name, inner in own.items() if _without_ones(inner) == _without_ones(self.inner)]
+
 
 def meaning(target: Array, model: Model | None, shown: Arrays, labels: tuple[str, ...], source: str) -> Meaning:
     """The first of these that fits: a class for each row, each token, each place; yes or no; a value to come near.
@@ -112,7 +117,7 @@ def _of_floats(asked: _Asked) -> Meaning | None:
     same = [name for name, inner in asked.floats() if inner == asked.inner]
     if _are_shares(target) and same and asked.outputs[same[0]].ndim == 2 and _decides(asked, same[0]):
         return _classification(asked, same[0], target.argmax(1))
-    same += [name for name, inner in asked.floats() if _without_ones(inner) == _without_ones(asked.inner)]
+    same += asked.alike()
     return Meaning(target, partial(Regression, output=same[0])) if same else None
 
 
@@ -157,7 +162,7 @@ def _one_hot(asked: _Asked) -> Meaning | None:
 
 def _yes_or_no(asked: _Asked) -> Meaning | None:
     """Flags beside an output with a number for each: probabilities, where all of them can be, else logits."""
-    same = [name for name, inner in asked.floats() if _without_ones(inner) == _without_ones(asked.inner)]
+    same = asked.alike()
     target = asked.target > 0 if set(np.unique(asked.target)) == {-1, 1} else asked.target
     if not same or not _are_flags(target):
         return None
@@ -195,15 +200,14 @@ def _without_void(target: Array, classes: int) -> Array | None:
 
 def _whole_outputs(asked: _Asked) -> Meaning | None:
     """The network gives the decisions themselves."""
-    for name, array in asked.outputs.items():
-        if array.dtype.kind in "iub" and _without_ones(array.shape[1:]) == _without_ones(asked.inner):
-            return Meaning(asked.target.astype(np.int64), partial(ByElement, output=name, threshold=None))
-    return None
+    same = asked.alike("iub")
+    target = asked.target.astype(np.int64)
+    return Meaning(target, partial(ByElement, output=same[0], threshold=None)) if same else None
 
 
 def _counts(asked: _Asked) -> Meaning | None:
     """Whole numbers that are values, as ages are."""
-    same = [name for name, inner in asked.floats() if _without_ones(inner) == _without_ones(asked.inner)]
+    same = asked.alike()
     target = asked.target.astype(np.float64)
     return Meaning(target, partial(Regression, output=same[0])) if same else None
 

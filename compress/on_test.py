@@ -72,7 +72,7 @@ def score_on_test(task: Task, before: Model, after: Model) -> OnTest:
     Raises:
         CompressError: a model cannot be run on the split.
     """
-    first, second = (task.score(any_batch(model), "test") for model in (before, after))
+    (first, _), (second, noise_db) = (_judged(task, model) for model in (before, after))
     drop, low, high = lost(task, first, second)
     return OnTest(
         before=first,
@@ -81,8 +81,14 @@ def score_on_test(task: Task, before: Model, after: Model) -> OnTest:
         drop_low=low,
         drop_high=high,
         one_class=most_frequent(task, first, "test"),
-        noise_db=task.noise_db(any_batch(after)) if isinstance(task, Unlabelled) else None,
+        noise_db=noise_db,
     )
+
+
+def _judged(task: Task, model: Model) -> tuple[Score, float | None]:
+    """The score on test, and without labels the noise beside it."""
+    run = any_batch(model)
+    return task.judged(run, "test") if isinstance(task, Unlabelled) else (task.score(run, "test"), None)
 
 
 def most_frequent(task: Task, score: Score, split: Split) -> float | None:

@@ -14,7 +14,7 @@ from compress.labelled import SHOWN, meaning
 from compress.own_tasks import InputBatches, Unlabelled
 from export.states import likely_states
 from export.stepped import any_batch, fixed_rows
-from export.whole_samples import are_whole, each_sample
+from export.whole_samples import are_whole
 from models.batches import ArrayBatches
 from models.errors import DataError
 from models.records import Arrays, InputSpec, Model, OutputSpec, Runner, Task
@@ -103,35 +103,20 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
         raise DataError(f"data {source!r} has {has or 'no array'}, and the model takes {takes}. {do}.")
     if not checked:
         return dict(arrays)
-    if are_whole(arrays, list(wanted.values())) and len(wanted) == len(model.inputs):
-        _fit_wholes(arrays, model, source)
-        return {name: array.astype(wanted[name].dtype, copy=False) for name, array in arrays.items()}
     sizes: dict[str, int] = {}
-    return {name: _fit(arrays[name], spec, source, sizes) for name, spec in wanted.items()}
+    whole = are_whole(arrays, model.inputs)
+    return {name: _fit(arrays[name], spec, source, sizes, whole=whole) for name, spec in wanted.items()}
 
 
-def _fit_wholes(arrays: Arrays, model: Model, source: str) -> None:
-    """Hold samples that are whole inputs to what the model takes, by the first of them: all have its shape."""
-    first = next(each_sample(arrays, model.inputs))
-    sizes: dict[str, int] = {}
-    for spec in model.inputs:
-        have = first[spec.name].shape
-        if any(
-            size != (sizes.setdefault(d, size) if isinstance(d, str) else d)
-            for d, size in zip(spec.dims, have, strict=True)
-        ):
-            raise DataError(
-                f"data {source!r}: a sample of array {spec.name!r} is {list(have)}, and the model's {spec.name!r} "
-                f"takes {spec.dtype}{_dims(spec)}."
-            )
-        _fit(first[spec.name], spec, source, {})
+def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int], *, whole: bool) -> Array:
+    """One array in the input's type; letters are noted in `sizes`, and must agree from array to array.
 
-
-def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int]) -> Array:
-    """One array in the input's type; letters are noted in `sizes`, and must agree from array to array."""
-    fits = array.ndim == len(spec.dims) and all(
+    A row has all dimensions of the input but the first; a sample that is a `whole` input has that too.
+    """
+    dims = spec.dims if whole else spec.dims[1:]
+    fits = array.ndim == len(spec.dims) + whole and all(
         sizes.setdefault(dim, size) == size if isinstance(dim, str) else dim == size
-        for dim, size in zip(spec.dims[1:], array.shape[1:], strict=True)
+        for dim, size in zip(dims, array.shape[1:], strict=True)
     )
     if not fits:
         raise DataError(

@@ -160,24 +160,22 @@ class Unlabelled:
 
     def score(self, runner: Runner, split: Split = "test", reference: Runner | None = None) -> Score:
         """Agreement with the original, or with another reference. Wilson's interval for decisions, else bootstrap."""
-        agreed = self._held(runner, split, reference)
-        samples = np.minimum.reduce([one.alike() for one in agreed.outputs.values()])
-        decided = set(agreed.outputs) <= set(self.choices) and bool(np.isin(samples, (0, 1)).all())
-        return share(samples, "agreement") if decided else resampled(self, samples, "agreement")
+        return self.judged(runner, split, reference)[0]
 
-    def noise_db(self, runner: Runner, split: Split = "test") -> float | None:
-        """SQNR against the original of what varies, of the noisiest output; None where nothing is a float."""
-        levels = [one.sqnr_db for one in self._held(runner, split, None).outputs.values() if one.sqnr_db is not None]
-        return min(levels, default=None)
-
-    def _held(self, runner: Runner, split: Split, reference: Runner | None) -> Agreement:
+    def judged(
+        self, runner: Runner, split: Split = "test", reference: Runner | None = None
+    ) -> tuple[Score, float | None]:
+        """The score, and beside it the noise: SQNR of what varies, of the noisiest output; None without floats."""
         agreed = Agreement(self.choices, self.answers)
         reference = reference or self.reference
         for run in (runner, reference):
             getattr(run, "restart", lambda: None)()  # a streaming one begins with the split
         for inputs, _ in getattr(self, split):
             agreed.add(reference(inputs), runner(inputs), inputs)
-        return agreed
+        samples = np.minimum.reduce([one.alike() for one in agreed.outputs.values()])
+        decided = set(agreed.outputs) <= set(self.choices) and bool(np.isin(samples, (0, 1)).all())
+        score = share(samples, "agreement") if decided else resampled(self, samples, "agreement")
+        return score, agreed.noise_db
 
     def statistic(self, samples: Array) -> float:
         """The mean over rows."""

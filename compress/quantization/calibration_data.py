@@ -136,23 +136,29 @@ def first_of(batches: Sequence[Arrays], samples: int) -> list[Arrays]:
 
 def distinct(batches: Sequence[Arrays]) -> int:
     """How many samples differ from all before them."""
-    seen = set()
-    for batch in batches:
-        arrays = [array if len(array) == rows(batch) else array[None] for array in batch.values() if array.ndim]
-        for row in range(rows(batch)):
-            parts = b"".join(np.ascontiguousarray(array[min(row, len(array) - 1)]).tobytes() for array in arrays)
-            seen.add(hashlib.sha256(parts).digest())
-    return len(seen)
+    return len(set(_digests(batches)))
 
 
 def all_alike(batches: Sequence[Arrays]) -> str:
     """That the data are one sample over and over, or ""."""
-    if count(batches) < 2 or distinct(batches) > 1:
+    digests = _digests(batches)
+    first = next(digests, b"")
+    if count(batches) < 2 or any(digest != first for digest in digests):
         return ""
     return (
         f"all {count(batches)} samples to calibrate with are the same: ranges and agreement hold for that one alone. "
         "Give data as the network will meet them"
     )
+
+
+def _digests(batches: Sequence[Arrays]) -> Iterator[bytes]:
+    """What tells a sample from others, one by one."""
+    for batch in batches:
+        total = rows(batch)
+        arrays = [array if len(array) == total else array[None] for array in batch.values() if array.ndim]
+        for row in range(total):
+            parts = (np.ascontiguousarray(array[min(row, len(array) - 1)]).tobytes() for array in arrays)
+            yield hashlib.sha256(b"".join(parts)).digest()
 
 
 def too_few(samples: int, given: int = 0) -> str:

@@ -35,7 +35,7 @@ SCHEMA = 1
 _SAID = 3  # layers that a warning names
 WORDS = ("int8", "int8 weights", "float16", "float")
 ASKED = "the decision table says so"
-UNSEEN = "the decision table has no range of what it reads or gives"
+NO_RANGE = "the decision table has no range of what it reads or gives"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ def replay(
         factors=decisions.factors,
         fills=decisions.fills,
         was_half=was_half,
-        unseen=UNSEEN,
+        unseen=NO_RANGE,
     )
     way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(floats))
     return maker.make(way), replace(maker, floats={})
@@ -249,7 +249,7 @@ def with_reasons(made: Candidate, decisions: Decisions) -> Candidate:
     return replace(made, skipped=tuple(map(told, made.skipped)))
 
 
-def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, model: Model) -> str:
+def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, weights: str) -> str:
     """Where what came of a table is not what it asks for, or it is of other weights, in words; "" where all is well.
 
     Float where 8 bits were asked, 8 bits in float where integers were, or the other way round: a way has kernels for
@@ -261,7 +261,7 @@ def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, mode
     if said:
         more = f", and {len(said) - _SAID} more" if len(said) > _SAID else ""
         texts.append(f"not all that the table asks for can be had of {made.way.name}: {'; '.join(said[:_SAID])}{more}")
-    if decisions.weights and decisions.ranges and decisions.weights != weights_told(model):
+    if decisions.weights and decisions.ranges and decisions.weights != weights:
         texts.append(
             "the table was decided for a network of other weights, whose ranges and shifts it holds: decide anew, "
             "unless they are meant to be these"

@@ -20,7 +20,7 @@ from models.errors import first_line
 from models.records import Model
 
 # operators of the optimized graph that compute in integers
-_INTEGER = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize", "ConvInteger")
+INTEGER = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize", "ConvInteger")
 _ITSELF = Loss(points=0.0, text="what the others are held against", keeps=True)
 
 
@@ -197,7 +197,7 @@ def computing(made: Candidate) -> set[str]:
 
 def integer_nodes(model: Model) -> dict[str, int]:
     """How many integer nodes of each operator the runtime's optimized graph has."""
-    return {op: n for op, n in optimized_graph(model).items() if op.startswith(_INTEGER)}
+    return {op: n for op, n in optimized_graph(model).items() if op.startswith(INTEGER)}
 
 
 def size(model: Model) -> int:

@@ -8,16 +8,16 @@ from typing import Any
 import onnx_ir as ir
 
 from compress.base import Note
+from compress.quantization.field import INTEGER
 from compress.quantization.onnx_weights import FLOATS, everywhere
 from models.records import Model
 
-_INTEGER = ("QuantizeLinear", "DynamicQuantize", "QLinear", "ConvInteger", "MatMulInteger")
 _LEAST = 64  # elements of a constant that is worth a word
 
 
 def is_quantized(model: Model) -> bool:
     """Whether some of it computes in integers already."""
-    return any(node.op_type.startswith(_INTEGER) for node in everywhere(model.onnx))
+    return any(node.op_type.startswith((*INTEGER, "QuantizeLinear")) for node in everywhere(model.onnx))
 
 
 def foreign_layers(model: Model) -> Iterator[Note]:

@@ -79,14 +79,14 @@ class ByAgreement:
         for batch, wanted, found in zip(self.held_out, self.float, self._outputs(candidate), strict=True):
             agreed.add(wanted, found, batch)
         compared = agreed.outputs
-        levels = [one.sqnr_db for one in compared.values() if one.sqnr_db is not None]
-        noise = min(levels, default=math.inf)
+        measured = agreed.noise_db
+        noise = math.inf if measured is None else measured
         flips = [compared[name].wrong for name in self.choices]
         rate = max((one.wrong for one in compared.values() if one.wrong * one.count > _ONE), default=0.0)
         lost = max(100 * 10 ** (-noise / 10), 100 * rate)
         return Loss(
             points=lost,
-            text=_in_words(noise if levels else None, compared, self.choices),
+            text=_in_words(measured, compared, self.choices),
             keeps=lost <= self.max_drop,
             sqnr_db=noise,
             flip_rate=max(flips, default=None),

@@ -133,8 +133,8 @@ class Quantize:
         prepared = self._raised(single, seen) if seen and self.mode in ("auto", "static") else single
         masked = nearer_masks(prepared, seen if self.mode != "fp16" else ())
         maker = self._maker(masked.model, scheme, seen, context)
-        maker = replace(maker, fills=masked.fills, was_half=single is not came.model)
-        maker = replace(maker, original=came.model if maker.was_half else prepared)
+        was_half = single is not came.model
+        maker = replace(maker, fills=masked.fills, was_half=was_half, original=came.model if was_half else prepared)
         looked: Study | None = None
         if self.mode == "auto":
             decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
@@ -147,10 +147,10 @@ class Quantize:
             nodes = integer_nodes(made.model) if scheme.fuses else {}
             facts = {"integer_nodes": nodes, **slower_here(prepared, made, context, device, unseen)}
             looked = study(maker, made, unseen, context, clock=False) if self.mode == "static" else None
-        method: dict[str, str] = {} if made.calibration is None else {"calibration": made.calibration}
-        if warning := mixed_rows(given, seen) or all_alike(seen):
-            method["warning"] = warning
+        method = {} if made.calibration is None else {"calibration": made.calibration}
         facts = {"mode": self.mode, "device": device.name, "calibration_samples": count(seen), **method, **facts}
+        if warning := mixed_rows(given, seen) or all_alike(seen):
+            facts["warning"] = warning
         facts["target"] = target(device, str(facts.get("timed_on", "")))
         skipped = (*_skipped(made, came), *_risk(made, seen), *masked.skipped, *_drawn(model, seen))
         outcome = _outcome(given, made, maker, facts, skipped, unseen, looked)
@@ -175,7 +175,8 @@ class Quantize:
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
         facts["target"] = target(device, "")
         outcome = _outcome(model, made, maker, facts, _skipped(made, came), (), None)
-        if warning := unlike(table, outcome.layers, made, model):
+        assert outcome.decisions is not None
+        if warning := unlike(table, outcome.layers, made, outcome.decisions["weights"]):
             facts["warning"] = warning
         return replace(outcome, facts=facts, decisions=None)  # there is one already, which may hold more
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.onnx_edit import free_name
+from compress.quantization.onnx_edit import Editor, editors
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from export.folded import folded
 from models.records import Arrays, Model
@@ -49,7 +49,7 @@ def _is_other(network: ir.Model) -> bool:
 def _converted(network: ir.Model) -> ir.Model:
     made = network.clone()
     inputs, outputs = list(made.graph.inputs), list(made.graph.outputs)
-    taken: set[str | None] = {value.name for graph in made.graphs() for value in _values(graph)}
+    edit = editors(made)[made.graph]
     came = {value: value.dtype for value in (*inputs, *outputs) if value.dtype is not None and value.dtype in _OTHERS}
     for graph in made.graphs():
         for value in _values(graph):
@@ -59,11 +59,11 @@ def _converted(network: ir.Model) -> ir.Model:
                 node.attributes[name] = _of_single(attribute)
     for value in inputs:
         if value in came:
-            _read_as_single(made.graph, value, taken)
+            _read_as_single(edit, value)
             value.type = ir.TensorType(came[value])
     for place, value in enumerate(outputs):
         if value in came and value not in inputs:
-            made.graph.outputs[place] = _given_as(made.graph, value, came[value], taken)
+            made.graph.outputs[place] = _given_as(edit, value, came[value])
     return made
 
 
@@ -101,24 +101,20 @@ def _clipped(constant: ir.TensorProtocol) -> np.ndarray:  # type: ignore[type-ar
     return numbers.astype(np.float32)
 
 
-def _read_as_single(graph: ir.Graph, value: ir.Value, taken: set[str | None]) -> None:
+def _read_as_single(edit: Editor, value: ir.Value) -> None:
     """Put a Cast behind an input; an output that is the input itself stays so."""
     uses = list(value.uses())
     if not uses:
         return
-    single = ir.val(free_name(f"{value.name}_single", taken), dtype=ir.DataType.FLOAT)
-    cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)}, outputs=[single], name=single.name)
-    graph.insert_before(graph[0], cast)
+    to = {"to": int(ir.DataType.FLOAT)}
+    single = edit.node("Cast", [value], to, output=f"{value.name}_single", before=edit.graph[0])
     for use in uses:
         use.node.replace_input_with(use.idx, single)
 
 
-def _given_as(graph: ir.Graph, value: ir.Value, kind: ir.DataType, taken: set[str | None]) -> ir.Value:
-    """A new output of the value's name and its former type, cast from the value, which takes another name."""
-    name = value.name
-    value.name = free_name(f"{name}_single", taken)
-    cast = ir.node("Cast", [value], {"to": int(kind)}, name=value.name)
-    given = cast.outputs[0]
-    given.name, given.type, given.shape = name, ir.TensorType(kind), value.shape
-    graph.append(cast)
+def _given_as(edit: Editor, value: ir.Value, kind: ir.DataType) -> ir.Value:
+    """A new output of the value's name and its former type, cast from the value, which takes the other's name."""
+    given = edit.node("Cast", [value], {"to": int(kind)}, output=f"{value.name}_single")
+    value.name, given.name = given.name, value.name
+    given.type, given.shape = ir.TensorType(kind), value.shape
     return given

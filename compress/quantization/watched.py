@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.onnx_edit import free_name, graph_of
+from compress.quantization.onnx_edit import Editor, free_name, graph_of
 from compress.quantization.onnx_weights import bodies_of
 from models.records import Model, OutputSpec
 
@@ -89,8 +89,9 @@ def _carried_by(node: ir.Node, value: ir.Value, taken: set[str | None]) -> ir.Va
     body, carried = graph_of(value), len(node.inputs) - 2  # of trips, and whether to go on
     kind = value.dtype or ir.DataType.FLOAT
     before = ir.val(free_name(f"{value.name}_before", taken), dtype=kind)
-    flat = _appended(body, "Reshape", [value, _constant(body, "flat", np.array([-1]), taken)], taken)
-    after = _appended(body, "Concat", [before, flat], taken, axis=0)
+    edit, shape = Editor(body, taken, taken), _constant(body, "flat", np.array([-1]), taken)
+    flat = edit.node("Reshape", [value, shape], output=f"{value.name}_flat")
+    after = edit.node("Concat", [before, flat], {"axis": 0}, output=f"{value.name}_after")
     after.dtype = kind
     body.inputs.append(before)
     body.outputs.insert(1 + carried, after)
@@ -111,15 +112,6 @@ def _move(value: ir.Value, to: ir.Value) -> None:
     ir.convenience.replace_all_uses_with(value, to, replace_graph_outputs=True)
     name, value.name = value.name, None
     to.name, to.type, to.shape = name, value.type, value.shape
-
-
-def _appended(
-    graph: ir.Graph, operator: str, inputs: Sequence[ir.Value], taken: set[str | None], **attributes: int
-) -> ir.Value:
-    node = ir.node(operator, inputs, attributes, name=free_name(f"{inputs[0].name}_{operator}", taken))
-    node.outputs[0].name = free_name(f"{node.name}_out", taken)
-    graph.append(node)
-    return node.outputs[0]
 
 
 def _constant(

@@ -94,20 +94,25 @@ def test_a_mistake_of_ours_is_no_reason_against_a_candidate():
         Field(maker_of(), wrong)
 
 
-def test_a_candidate_is_refused_whose_further_form_cannot_be_loaded():
+def maker_whose_step(kind, breaks):
+    """A maker of a model with a further form, which is broken in the candidates of one kind."""
     model = fold(mlp(16))
     model = replace(model, forms={"step": Form(inputs=model.inputs, outputs=model.outputs, network=model.network)})
 
-    class BrokenStep(Maker):
+    class BreaksStep(Maker):
         def make(self, way):
             made = super().make(way)
-            if way.kind != "dynamic":
-                return made
-            step = made.model.forms["step"]
-            broken = unloadable(replace(made.model, forms={})).network
-            return replace(made, model=replace(made.model, forms={"step": replace(step, network=broken)}))
+            forms = {name: breaks(form) for name, form in made.model.forms.items()}
+            return replace(made, model=replace(made.model, forms=forms)) if way.kind == kind else made
 
-    assert "NoSuchOperator" in refused(Field(maker_of(BrokenStep, model), judge))["dynamic"]
+    return maker_of(BreaksStep, model)
+
+
+def test_a_candidate_is_refused_whose_further_form_cannot_be_loaded():
+    def broken(form):
+        return replace(form, network=unloadable(Model(form.network, form.inputs, form.outputs)).network)
+
+    assert "NoSuchOperator" in refused(Field(maker_whose_step("dynamic", broken), judge))["dynamic"]
 
 
 def test_later_candidates_are_refused_alike():
@@ -161,19 +166,8 @@ def unrunnable(form):
 
 
 def test_a_candidate_that_fails_only_when_it_is_timed_is_refused_and_the_rest_goes_on():
-    model = fold(mlp(16))
-    model = replace(model, forms={"step": Form(inputs=model.inputs, outputs=model.outputs, network=model.network)})
-
-    class FailingStep(Maker):
-        def make(self, way):
-            made = super().make(way)
-            if way.kind != "static":
-                return made
-            forms = {name: unrunnable(form) for name, form in made.model.forms.items()}
-            return replace(made, model=replace(made.model, forms=forms))
-
-    maker = maker_of(FailingStep, model)
-    x = [example(model.inputs, {"N": 32}, seed=1)]
+    maker = maker_whose_step("static", unrunnable)
+    x = [example(maker.model.inputs, {"N": 32}, seed=1)]
     quick = Stopwatch(seconds=0.02)
     decision = decide(maker, Context(measure=quick), find_device("cpu"), x, max_drop=1.0, prefer="speed")
     assert decision.chosen.way.kind != "static"
