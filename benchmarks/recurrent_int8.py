@@ -103,7 +103,8 @@ def losses(hidden: int, *, steps: int = STEPS) -> dict[str, Any]:
     wanted = onnx_runner(float_)(x)["y"]
 
     def with_weights(*names: str, axes: tuple[int, ...], pairs_fit: bool, in_order: bool = False) -> float:
-        grids = {name: weight_grid(numbers[name], axes, pairs_fit=pairs_fit, in_order=in_order) for name in names}
+        rows = {name: numbers[name].reshape(-1, numbers[name].shape[-1]) if in_order else None for name in names}
+        grids = {name: weight_grid(numbers[name], axes, pairs_fit=pairs_fit, in_order=rows[name]) for name in names}
         round_trip = {name: grid.dequantize(grid.quantize(numbers[name])) for name, grid in grids.items()}
         return sqnr_db(wanted, onnx_runner(of_weights("LSTM", numbers | round_trip))(x)["y"])
 

@@ -18,7 +18,7 @@ from models.records import InputSpec, Mfcc, Model, Preprocess
 
 PREFIX = "compress."
 SCHEMA = 1
-_STATE_FIELDS = ("state_of", "initial", "high")
+_OWN_FIELDS = ("state_of", "initial", "high", "usual")
 _MADE_WITH = ("compress-nn", "onnx", "onnx-ir", "onnxscript", "torch")
 
 
@@ -37,7 +37,7 @@ def write_metadata(model: Model, forms: Mapping[str, str] = {}) -> dict[str, str
         "preprocess": _without_defaults(asdict(model.preprocess)) if model.preprocess else None,
         "history": [dict(step) for step in model.history],
         "typical": dict(model.typical),
-        "inputs": {spec.name: own for spec in model.inputs if (own := _input_facts(spec))},
+        "inputs": {spec.name: own for spec in model.inputs if (own := _input_facts(spec) | _settled(model, spec))},
         "forms": dict(forms),
         "versions": versions(),
     }
@@ -97,11 +97,21 @@ def versions() -> dict[str, str]:
 
 def _input_facts(spec: InputSpec) -> dict[str, Any]:
     plain = InputSpec(name=spec.name, dtype=spec.dtype, dims=spec.dims)
-    return {key: getattr(spec, key) for key in _STATE_FIELDS if getattr(spec, key) != getattr(plain, key)}
+    return {key: getattr(spec, key) for key in _OWN_FIELDS if getattr(spec, key) != getattr(plain, key)}
+
+
+def _settled(model: Model, spec: InputSpec) -> dict[str, Any]:
+    """The dimensions of a state where the graph itself does not say them."""
+    if spec.state_of is None or not model.is_onnx:
+        return {}
+    shape = next((value.shape for value in model.onnx.graph.inputs if value.name == spec.name), None)
+    dims = [dim if isinstance(dim, int) else dim.value for dim in shape or ()]
+    return {} if dims == list(spec.dims) else {"dims": list(spec.dims)}
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key in _STATE_FIELDS}
+    known = {key: value for key, value in facts.items() if key in _OWN_FIELDS}
+    return known | ({"dims": tuple(facts["dims"])} if "dims" in facts else {})
 
 
 def _without_defaults(facts: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def signature(network: ir.Model, source: str) -> tuple[tuple[InputSpec, ...], tu
     taken = [value for value in graph.inputs if value.name not in graph.initializers]
     if not taken:
         raise ModelFileError(f"{source!r} takes no input: it computes a constant, and there is nothing to compress.")
-    leading = [str(d.value) for v in taken if v.shape and isinstance(d := v.shape[0], ir.SymbolicDim) and d.value]
+    leading = [name for v in taken if v.shape and (name := _name(v.shape[0]))]
     letters = _Letters(_named(taken) | _named(graph.outputs), leading[0] if leading else "")
     inputs = []
     for value in taken:
@@ -56,6 +56,9 @@ def numpy_name(dtype: ir.DataType | None) -> str | None:
     return str(dtype.numpy().name)
 
 
+_FREE = ("none", "unk", "unknown")
+
+
 class _Letters:
     """Names for nameless dimensions, none of them in use already."""
 
@@ -68,15 +71,24 @@ class _Letters:
         for position, dim in enumerate(shape):
             if isinstance(dim, int) and dim > 0:
                 dims.append(dim)
-            elif getattr(dim, "value", None):
-                dims.append(str(dim.value))
+            elif name := _name(dim):
+                dims.append(name)
             else:  # nameless, or the 0 and -1 that old exporters write for "free"
                 dims.append(self.batch if position == 0 else next(self.free))
         return tuple(dims)
 
 
 def _named(values: Any) -> set[str]:
-    return {str(d.value) for v in values for d in v.shape or () if isinstance(d, ir.SymbolicDim) and d.value}
+    return {name for v in values for dim in v.shape or () if (name := _name(dim))}
+
+
+def _name(dim: Any) -> str:
+    """The name of a free dimension; "" for a number and for what says no more than that it is free.
+
+    Some exporters write "?" or "None" for each dimension that they do not know: it is not the same one everywhere.
+    """
+    name = str(dim.value or "") if isinstance(dim, ir.SymbolicDim) else ""
+    return name if name.lower() not in _FREE and any(c.isalpha() for c in name) else ""
 
 
 def _dtype(value: ir.Value, kind: str, source: str) -> str:

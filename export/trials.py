@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from export.stepped import fixed_rows
 from export.stream import growing, initial_state
 from export.whole_samples import are_whole, each_sample
 from models.errors import CompressError, DataError
-from models.records import Arrays, Form, Model, Runner, example, sizes_of
+from models.records import Arrays, Form, InputSpec, Model, Runner, example, sizes_of
 
 _ROWS = 3  # of the user's batch: enough to see that rows are kept apart
 _LENGTHS = (32, 64, 128, 224, 256, 320, 512, 640)  # of each free dimension, tried where the usual 16 is too short
@@ -50,7 +51,7 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
     sizes, *others = trial_sizes(model)
     first = example(part.inputs, {**sizes, **empty})
     if (why := _refusal(runner, first)) is not None:
-        yield _first_that_runs(runner, model, part, sizes | empty, why)
+        yield _first_that_runs(runner, model, part, sizes, why)
         return
     yield first
     for i, sizes in enumerate(others, 1):
@@ -59,23 +60,37 @@ def batches_for(model: Model, *, form: str | None = None, given: Sequence[Arrays
             yield batch
 
 
-def running_sizes(model: Model) -> dict[str, int]:
-    """A size for each letter of an ONNX model at which its main form runs: the usual ones, else longer ones.
+def runnable(model: Model) -> Model:
+    """An ONNX model with sizes for its letters, and numbers beside its rows, at which its main form runs.
 
-    The letter of a state that grows is left out: it is empty at first, and then as long as what came before.
+    The usual ones where it runs at them, else longer ones. The letter of a state that grows has no size: it is empty at
+    first, and then as long as what came before.
 
     Raises:
         DataError: it runs at none of them.
     """
     empty = growing(model.inputs, model.outputs)
-    sizes = {**sizes_of(model), **dict.fromkeys(empty, 0)}
+    usual = sizes_of(model)
     runner = runner_for(model)
-    why = _refusal(runner, example(model.inputs, sizes))
-    if why is not None:
-        found = _first_that_runs(runner, model, model, sizes, why)
-        shapes = ((spec, np.shape(found[spec.name])) for spec in model.inputs)
-        sizes = {d: n for spec, shape in shapes for d, n in zip(spec.dims, shape, strict=True) if isinstance(d, str)}
-    return {letter: size for letter, size in sizes.items() if letter not in empty}
+    why = _refusal(runner, example(model.inputs, {**usual, **dict.fromkeys(empty, 0)}))
+    if why is None:
+        return model
+    found = _first_that_runs(runner, model, model, usual, why)
+    shapes = ((spec, np.shape(found[spec.name])) for spec in model.inputs)
+    sizes = {d: n for spec, shape in shapes for d, n in zip(spec.dims, shape, strict=True) if isinstance(d, str)}
+    typical = {letter: size for letter, size in sizes.items() if letter not in empty and size != usual[letter]}
+    return replace(with_usual(model, found), typical={**typical, **model.typical})
+
+
+def with_usual(model: Model, batch: Arrays) -> Model:
+    """The model with the whole numbers beside the rows of a batch as what they usually are."""
+
+    def told(spec: InputSpec) -> InputSpec:
+        array = np.asarray(batch.get(spec.name, ()))
+        beside = spec.dims in ((), (1,)) and spec.state_of is None and array.dtype.kind in "iu"
+        return replace(spec, usual=int(array.flat[0])) if beside and array.size == 1 else spec
+
+    return replace(model, inputs=tuple(map(told, model.inputs)))
 
 
 def _fitting(model: Model, batch: Arrays) -> dict[str, Any]:
@@ -144,12 +159,15 @@ def _first_that_runs(
     Raises:
         DataError: there is none.
     """
-    batch = next(iter(sizes), None)
-    free = [letter for letter in sizes if letter != batch or model.typical.get(letter)]
+    batch, grow = next(iter(sizes), None), growing(part.inputs, part.outputs)
+    free = [letter for letter in sizes if (letter != batch or model.typical.get(letter)) and letter not in grow]
     flat = all(len(spec.dims) <= 3 for spec in part.inputs)
     whole = [spec.name for spec in part.inputs if np.issubdtype(np.dtype(spec.dtype), np.integer)]
-    for length in (None, *(_LENGTHS + (_LONGER if flat else ()) if free else ())):
-        tried = example(part.inputs, sizes if length is None else {**sizes, **dict.fromkeys(free, length)})
+    lengths = (None, *(_LENGTHS + (_LONGER if flat else ()) if free else ()))
+    # a state whose length nobody knows may be empty at first, or one like any other
+    for length, remembered in itertools.product(lengths, (0, 1) if grow else (0,)):
+        longer = dict.fromkeys(grow, remembered) | ({} if length is None else dict.fromkeys(free, length))
+        tried = example(part.inputs, {**sizes, **longer})
         for number in (None, *(_WHOLE if whole else ())):
             new = {name: np.full_like(tried[name], number) for name in whole if number is not None}
             if _refusal(runner, {**tried, **new}) is None:

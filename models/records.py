@@ -55,6 +55,7 @@ class InputSpec:
         state_of: the output that feeds this input at the next step (a streaming model's state).
         initial: what every element of a state is before the first step.
         high: integer inputs lie in [0, high); None where unknown.
+        usual: what a number beside the rows is, such as a sampling rate; None where it varies or nobody said.
     """
 
     name: str
@@ -63,6 +64,7 @@ class InputSpec:
     state_of: str | None = None
     initial: float = 0.0
     high: int | None = None
+    usual: int | None = None
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Dimensions as numbers, each letter looked up in sizes; raises KeyError for a letter without one."""
@@ -188,7 +190,8 @@ def sizes_of(model: Model, **chosen: int) -> dict[str, int]:
 def example(inputs: Iterable[InputSpec], sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     """Random arrays of the right names, types and shapes: for shapes and parity, never for calibration or a score.
 
-    Floats are standard normal, integers uniform in [0, high) (high is 2 where unknown), states their initial value.
+    Floats are standard normal, integers uniform in [0, high) (high is 2 where unknown), states their initial value,
+    numbers beside the rows what they usually are.
     """
     rng = np.random.default_rng(seed)
     made: dict[str, np.ndarray[Any, Any]] = {}
@@ -196,6 +199,8 @@ def example(inputs: Iterable[InputSpec], sizes: Mapping[str, int], *, seed: int 
         shape = spec.shape(sizes)
         if spec.state_of is not None:
             made[spec.name] = np.full(shape, spec.initial, spec.dtype)
+        elif spec.usual is not None:
+            made[spec.name] = np.full(shape, spec.usual, spec.dtype)
         elif np.issubdtype(np.dtype(spec.dtype), np.floating):
             made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
         else:

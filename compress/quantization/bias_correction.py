@@ -15,15 +15,16 @@ where no data are at hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.calibration_data import first_of
+from compress.quantization.calibration_data import first_of, rows
 from compress.quantization.calls import Key, calls
-from compress.quantization.channel_means import channel_means
+from compress.quantization.channel_means import channel_means, fed
+from compress.quantization.level_by_level import Walk
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import array, is_weight
 from compress.quantization.turned import written_out
@@ -33,6 +34,7 @@ from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
 ENOUGH = 64  # samples: four times as many moved none of six reference models by more than 0.3 dB
+_LEAST, _BYTES = 8, 1 << 26  # of large pictures fewer: each has many places, and what they become is kept in memory
 Means = dict[str, Array]  # a node -> a number for each channel of what it gives
 
 
@@ -51,11 +53,13 @@ class BiasCorrection:
     integer_bias: bool = True
     _calls: Mapping[str, Key] = field(init=False)
     _float: Means = field(default_factory=dict)
+    _fed: list[Arrays] = field(default_factory=list)
     _found: dict[object, Means] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Keep as many batches as hold enough samples; see which nodes call the same layer."""
-        self.batches = first_of(self.batches, ENOUGH)
+        one = sum(np.asarray(array).nbytes for array in self.batches[0].values()) // rows(self.batches[0])
+        self.batches = first_of(self.batches, max(_LEAST, min(ENOUGH, _BYTES // max(1, one))))
         network = self.model.onnx.clone()
         written_out(network)
         self._calls = calls({MAIN: network})[MAIN]
@@ -77,11 +81,13 @@ class BiasCorrection:
         dims = {layer.name: layer.dims for layer in _layers(network)}
         if missing := {name: its for name, its in dims.items() if name not in self._float}:
             self._float |= channel_means(self.model, missing, self.batches)
-        model = replace(self.model, network=network, forms={})
-        shifts: Means = {}
+        if not self._fed:
+            self._fed = fed(self.model, self.batches)
         layers = {name: self._calls.get(name, (name, 0)) for name in dims}
-        for names in _by_depth(network, layers):
-            means = channel_means(model, {name: dims[name] for name in names}, self.batches)
+        walk = Walk(network, set(dims), self._fed)
+        shifts: Means = {}
+        for names in _by_depth(walk, layers):
+            means = walk.means({name: dims[name] for name in names})
             new = _by_layer({name: means[name] - self._float[name] for name in means}, layers)
             shift(network, new, integer_bias=self.integer_bias)
             shifts |= new
@@ -153,30 +159,15 @@ def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
     return uses[0].node if other is not None and is_weight(other) and array(other).shape == (channels,) else None
 
 
-def _by_depth(network: ir.Model, layers: Mapping[str, Key]) -> list[list[str]]:
+def _by_depth(walk: Walk, layers: Mapping[str, Key]) -> list[list[str]]:
     """Names of nodes, those first that no other leads to; a layer that is called twice is as deep as its last call."""
-    depths: dict[ir.Value, int] = {}
     deepest: dict[Key, int] = {}
-    for node in network.graph:
-        before = max((depths.get(value, 0) for value in _read(node)), default=0)
-        layer = layers.get(node.name or "")
-        here = before + (layer is not None)
-        depths |= dict.fromkeys(node.outputs, here)
-        if layer is not None:
-            deepest[layer] = max(deepest.get(layer, 0), here)
+    for name, layer in layers.items():
+        deepest[layer] = max(deepest.get(layer, 0), walk.level[walk.named[name]])
     groups: dict[int, list[str]] = {}
     for name, layer in layers.items():
         groups.setdefault(deepest[layer], []).append(name)
     return [groups[depth] for depth in sorted(groups)]
-
-
-def _read(node: ir.Node) -> Iterator[ir.Value]:
-    """All that a node reads, also in the bodies inside it."""
-    yield from (value for value in node.inputs if value is not None)
-    for attr in node.attributes.values():
-        if attr.type == ir.AttributeType.GRAPH:
-            for inner in attr.as_graph():
-                yield from _read(inner)
 
 
 def _by_layer(of_nodes: Means, layers: Mapping[str, Key]) -> Means:

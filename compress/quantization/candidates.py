@@ -78,6 +78,8 @@ class Maker:
         equalized: gives a maker of the equalized model; None where it has nothing to equalize.
         fills: what masks of the model are filled with, where that is nearer than it was.
         original: the model before that; None where it is the same.
+        stored: how the weights of single layers in float are stored, where it is not as the way says: "int8 weights"
+            or "float16".
         was_half: whether constants came in half precision: what float needs of them is stored so again.
         unseen: why a layer stays in float that reads or gives a tensor without a range.
     """
@@ -96,6 +98,7 @@ class Maker:
     equalized: Callable[[], Maker | None] = lambda: None
     fills: Fills = field(default_factory=dict)
     original: Model | None = None
+    stored: Mapping[str, str] = field(default_factory=dict)
     was_half: bool = False
     unseen: str = UNSEEN
 
@@ -160,7 +163,7 @@ class Maker:
             taken = shared_again(network, turned)
             if way.operators and computing:
                 network = as_operators(network)
-            return self._finished(network, changed, refused, taken, way.store_rest)
+            return self._finished(network, changed, refused, taken, way)
 
         return replace(self._made(way, edit), shifts=shifts)
 
@@ -184,7 +187,7 @@ class Maker:
                 network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops
             )
             taken = shared_again(network, turned)
-            return self._finished(network, changed, refused, taken, way.store_rest)
+            return self._finished(network, changed, refused, taken, way)
 
         return self._made(way, edit)
 
@@ -303,11 +306,16 @@ class Maker:
         changed: list[Note],
         refused: list[Note],
         taken: Mapping[str, str],
-        store_rest: bool,
+        way: Way,
     ) -> Edited:
-        """Read from a kernel what it has `taken`; where asked for, store in 8 bits what stays in float."""
+        """Read from a kernel what it has `taken`; where asked for, store in fewer bits what stays in float."""
         stored = read_from_kernel(network, taken, self.skip)
-        if store_rest:
+        usual = "float16" if way.half_rest else "int8 weights"
+        halves = [n for n in everywhere(network) if self.stored.get(n.name or "", usual) == "float16"]
+        if halves and way.store_rest:
+            weights = {weight.value for node in halves for weight in weights_of(node)}
+            stored += store_half(network, skip=self.skip, weights=weights)[0]
+        if way.store_rest:
             stored += write_weights(network, skip=self.skip)[0]
         why = {note.layer: note.text for note in refused if note.text == self.unseen} | dict(self.floats)
         stored = [Note(n.layer, f"{n.text}: {why[n.layer]}") if n.layer in why else n for n in stored]

@@ -38,6 +38,13 @@ def channel_means(model: Model, weights: Mapping[str, tuple[int, ...]], batches:
     return {name: totals[name] / counts[name] for name in weights if counts[name]}
 
 
+def fed(model: Model, batches: Iterable[Arrays]) -> list[Arrays]:
+    """The inputs of each run over the batches; those that are states as this model gives them."""
+    states = [spec.state_of for spec in model.inputs if spec.state_of]
+    names, session = [spec.name for spec in model.inputs], watching(model.onnx, [])
+    return [{name: tensors[name] for name in names} for tensors, _ in runs(session, model.inputs, states, batches)]
+
+
 def _summed(network: ir.Model, weights: Mapping[str, tuple[int, ...]], states: list[str]) -> dict[str, tuple[str, str]]:
     """Cut a graph to what gives states, and sums over all but the channels with how many numbers each is made of."""
     edit = editors(network)[network.graph]

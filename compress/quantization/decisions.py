@@ -182,7 +182,8 @@ def replay(
     if decisions.way.kind in ("static", "dynamic") and scheme.why_not_int8:
         raise UsageError(f"quantize: the decision table computes in int8: {scheme.why_not_int8}.")
     ranges = dict(decisions.ranges)
-    floats = {name: ASKED for name, decision in decisions.layers.items() if decision == "int8 weights"}
+    stored = {name: how for name, how in decisions.layers.items() if how in ("int8 weights", "float16")}
+    floats = dict.fromkeys(stored, ASKED)
     kept = [exactly(name) for name, decision in decisions.layers.items() if decision == "float"]
     maker = Maker(
         rescaled(with_fills(prepared, decisions.fills), decisions.factors),
@@ -195,10 +196,11 @@ def replay(
         correction=lambda network, way: dict(decisions.shifts),
         factors=decisions.factors,
         fills=decisions.fills,
+        stored=stored,
         was_half=was_half,
         unseen=NO_RANGE,
     )
-    way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(floats))
+    way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(stored))
     return maker.make(way), replace(maker, floats={})
 
 

@@ -124,7 +124,7 @@ def _write_product(edit: Editor, node: ir.Node, weight: Weight, scheme: Scheme, 
             f"{bias.name}_dynamic" if numbers.tobytes() != array(bias).tobytes() else bias.name or "bias", numbers
         )
     axes = (1,) if per_channel else ()
-    grid = weight_grid(matrix, axes, pairs_fit=scheme.pairs_fit, unsigned=scheme.unsigned, in_order=True)
+    grid = weight_grid(matrix, axes, pairs_fit=scheme.pairs_fit, unsigned=scheme.unsigned, in_order=matrix.T)
     name = weight.value.name
     inputs = [
         node.inputs[0],
@@ -141,7 +141,8 @@ def _write_lstm(edit: Editor, node: ir.Node, weights: tuple[Weight, ...], scheme
     axes, fit = (0, 1) if per_channel else (0,), scheme.pairs_fit
     for weight in weights:
         numbers = array(weight.value)
-        grid = weight_grid(numbers, axes, pairs_fit=fit, unsigned=scheme.unsigned, in_order=per_channel)
+        rows = numbers.reshape(-1, numbers.shape[-1])
+        grid = weight_grid(numbers, axes, pairs_fit=fit, unsigned=scheme.unsigned, in_order=rows)
         shape = grid.scale.shape[:2] if per_channel else grid.scale.shape[:1]
         name = weight.value.name
         stored.append(

@@ -60,7 +60,7 @@ class Field:
         ways = list(self._ways())
         for position, way in enumerate(ways):
             self._tell("making candidates", position, len(ways), way.name)
-            self._try(way)
+            self._try(self._stored(way))
         both = [self.candidates[way.name] for way in ways if way.name in self.candidates]
         for way in (*_together(both), *self._unsigned()):
             self._try(way)
@@ -91,6 +91,11 @@ class Field:
                 yield Way(kind="dynamic", per_channel=per_channel, store_rest=True)
             if self.maker.has_loops():
                 yield Way(kind="dynamic", loops=True, store_rest=True)
+
+    def _stored(self, way: Way) -> Way:
+        """With what it leaves in float stored in half, where the weights alone cost too much in 8 bits."""
+        alone = next((one for one in self.judged if one.name == "weights"), None)
+        return replace(way, half_rest=way.store_rest and alone is not None and not alone.loss.keeps)
 
     def _unsigned(self) -> Iterator[Way]:
         """Of a kind that keeps the score in no way, all ways again in all eight bits, where sums took some of them."""

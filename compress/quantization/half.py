@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,28 @@ LARGEST = 65504.0  # of float16
 _NODE_BYTES, _NAMES = 58, 3
 
 
-def store_half(network: ir.Model, *, skip: Sequence[str] = ()) -> tuple[list[Note], list[Note]]:
+def store_half(
+    network: ir.Model, *, skip: Sequence[str] = (), weights: Collection[ir.Value] | None = None
+) -> tuple[list[Note], list[Note]]:
     """Store the weights in float16, in place, each behind a Cast that the runtime folds at load; computed in float.
 
     ONNX Runtime has no float16 kernels on x86: computing there would convert around every node.
+
+    Args:
+        network: edited.
+        skip: patterns of layers that stay whole.
+        weights: which constants, of those in float32; all where it is not said.
 
     Returns:
         The layers whose weights are stored in half, and those that stay whole, with the reason.
     """
     edits = editors(network)
-    constants = [value for graph in edits for value in graph.initializers.values() if _is_large(value)]
+    constants = [
+        value
+        for graph in edits
+        for value in graph.initializers.values()
+        if (weights is None or value in weights) and _is_large(value)
+    ]
     refused = {
         layer: reason for value in constants if (reason := _keeps(value, skip)) is not None for layer in _readers(value)
     }

@@ -60,7 +60,7 @@ def weight_grid(
     channel_axes: tuple[int, ...] = (),
     *,
     pairs_fit: bool = False,
-    in_order: bool = False,
+    in_order: Array | None = None,
     unsigned: bool = False,
     least: Array | float = 0.0,
 ) -> Grid:
@@ -71,8 +71,8 @@ def weight_grid(
         channel_axes: a scale for each index along these; () is one scale for the whole tensor.
         pairs_fit: make |q1| + |q2| <= 128 for any two weights of one channel whose signs agree, whichever the kernel
             puts side by side. Both largest may take 64 (seven bits); a channel with one outlier loses less.
-        in_order: the kernel of a matrix product puts a channel's weights 2k and 2k + 1 side by side and no others, so
-            that only these need fit: half a bit is won. Not for one scale for the whole tensor.
+        in_order: the same weight as (channels, K), each row in the order in which the kernel adds its products: it
+            puts 2k and 2k + 1 side by side and no others, so that only these need fit: half a bit is won.
         unsigned: the same grid under names from 1 to 255, zero being 128: x86 widens u8 times u8 before it adds, so
             that pairs fit whatever they are.
         least: no scale is smaller; a number, or one per channel, flat.
@@ -82,8 +82,9 @@ def weight_grid(
     rows = np.moveaxis(weight, channel_axes, range(len(channel_axes))) if channel_axes else weight
     rows = rows.reshape(int(np.prod([weight.shape[axis] for axis in channel_axes])), -1).astype(np.float64)
     if pairs_fit and others and not unsigned:
-        largest = _largest_neighbours if in_order and channel_axes else _two_largest
-        reach = np.maximum(largest(rows), largest(-rows)) / (PAIR - 1)  # rounding adds at most one to a sum
+        largest, beside = (_two_largest, rows) if in_order is None else (_largest_neighbours, in_order)
+        reach = np.maximum(largest(beside), largest(-beside)) / (PAIR - 1)  # rounding adds at most one to a sum
+        reach = reach.reshape(len(rows), -1).max(axis=1, initial=0.0)
     else:
         reach = np.abs(rows).max(axis=1, initial=0.0) / 127
     reach = np.maximum(reach, least)
@@ -102,7 +103,7 @@ def _two_largest(rows: Array) -> Array:
 
 def _largest_neighbours(rows: Array) -> Array:
     """The largest sum of the positive numbers 2k and 2k + 1 of each row; (C, K) -> (C,)."""
-    positive = np.pad(np.maximum(rows, 0.0), ((0, 0), (0, rows.shape[1] % 2)))
+    positive = np.pad(np.maximum(rows, 0.0).astype(np.float64), ((0, 0), (0, rows.shape[1] % 2)))
     return np.asarray((positive[:, ::2] + positive[:, 1::2]).max(axis=1, initial=0.0))
 
 

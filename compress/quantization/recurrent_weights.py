@@ -91,7 +91,7 @@ class Layer:
         fixed = bias is not None and state_scale is not None
         least = least_scale(bias, state_scale) if fixed else 0.0  # type: ignore[arg-type]
         axes, fit = (0,) if self.per_channel else (), self.scheme.pairs_fit
-        grid = weight_grid(rows, axes, pairs_fit=fit, in_order=True, least=least)
+        grid = weight_grid(rows, axes, pairs_fit=fit, in_order=rows, least=least)
         scale = grid.scale.reshape(-1 if self.per_channel else ())
         if fixed:
             bias = bias_names(bias, scale * state_scale)  # type: ignore[arg-type, operator]

@@ -84,6 +84,7 @@ def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme
         numbers,
         (axis,) if per_channel else (),
         pairs_fit=narrow,
+        in_order=_in_kernel_order(node, numbers, axis),
         unsigned=scheme.unsigned,
         least=least if per_channel else np.max(least),
     )
@@ -95,6 +96,16 @@ def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme
         node.replace_input_with(2, _dequantized(edit, node, bias_value.name or "bias", grid_b, names, 0))
     for name in ("alpha", "beta"):
         node.attributes.pop(name, None)
+
+
+def _in_kernel_order(node: ir.Node, numbers: Array, axis: int) -> Array | None:
+    """A weight as (channels, K), as the kernel adds its products; None where that is not known.
+
+    A convolution reads its input channels last: of one place all channels, then the next place.
+    """
+    if node.op_type == "Conv":
+        return np.moveaxis(numbers, 1, -1).reshape(len(numbers), -1)
+    return np.moveaxis(numbers, axis, 0) if numbers.ndim == 2 else None
 
 
 def is_depthwise(node: ir.Node, weight: Array) -> bool:

@@ -24,6 +24,7 @@ from compress.quantization.onnx_weights import everywhere
 from compress.quantization.placement import Placement
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out
+from compress.quantization.ways import Way
 from models.records import Arrays
 
 COSTS = "of all layers it costs most in int8"
@@ -95,7 +96,11 @@ def explore(field: Field, looked: Study) -> None:
     """
     way, floats = looked.whole.way, Floats({})
     if not any(loss.keeps for _, loss in field.static()):
-        fewest = fewest_floats(field, looked)
+        fewest = None
+        for stored in dict.fromkeys((way, replace(way, half_rest=way.store_rest))):
+            way = stored
+            if (fewest := fewest_floats(field, looked, way)) is not None:
+                break
         if fewest is None:
             return
         floats = fewest
@@ -116,10 +121,15 @@ def _goes_further(maker: Maker, floats: Floats) -> bool:
     return len(more) > len(few)
 
 
-def fewest_floats(field: Field, looked: Study) -> Floats | None:
+def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
     """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
 
     Their number is doubled until it is kept, then halved in between. The candidate that was found is offered.
+
+    Args:
+        field: that judges.
+        looked: what each layer costs.
+        way: how to make it.
     """
     ranked = sorted(looked.sensitivities, key=lambda name: looked.sensitivities[name])
 
@@ -129,15 +139,16 @@ def fewest_floats(field: Field, looked: Study) -> Floats | None:
     tried: dict[int, tuple[Candidate, Loss]] = {}
 
     def keeps(count: int) -> bool:
-        with field.refusing(field.name_without(looked.whole.way, floats(count))):
-            made = field.without(looked.whole.way, floats(count))
+        with field.refusing(field.name_without(way, floats(count))):
+            made = field.without(way, floats(count))
             tried[count] = made, field.judge(made.model)
         return count in tried and tried[count][1].keeps
 
+    most = len(ranked) - 1
     low, high = 0, 1
-    while high < len(ranked) and not keeps(high):
-        low, high = high, 2 * high
-    if high >= len(ranked):
+    while high <= most and not keeps(high):
+        low, high = high, (min(2 * high, most) if high < most else len(ranked))
+    if high > most:
         return None
     while high - low > 1:
         middle = (low + high) // 2

@@ -24,6 +24,7 @@ class Way:
         unsigned: weights unsigned too, where signed ones would have to be narrow for their sums to fit.
         loops: GRU and RNN as loops of integer products.
         store_rest: the weights of what stays in float are stored in 8 bits.
+        half_rest: in half precision instead, where 8 bits lose too much though nothing computes in them.
         equalize: channels are rescaled first, so that they fill one grid alike.
         calibration: the method that ranges are by.
         wide: carriers start from float tensors too, which are rounded for them, where that saves conversions.
@@ -36,6 +37,7 @@ class Way:
     dynamic_rest: bool = False
     loops: bool = False
     store_rest: bool = False
+    half_rest: bool = False
     equalize: bool = False
     calibration: Method = "minmax"
     wide: bool = False

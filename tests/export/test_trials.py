@@ -1,13 +1,14 @@
 """Lengths at which a stranger's network runs, where its file says none, and the command line with them."""
 
+import numpy as np
 import pytest
 
 from cli import status
 from export.load import load
 from export.onnx_file import write
-from export.trials import running_sizes
+from export.trials import runnable
 from models.errors import DataError, UsageError
-from models.records import InputSpec, example
+from models.records import InputSpec, example, sizes_of
 from tests.compress.onnx_nets import Net
 
 
@@ -30,10 +31,10 @@ def file(tmp_path, monkeypatch):
 
 
 def test_the_first_length_that_runs_is_taken(file):
-    assert running_sizes(listener()) == {"N": 1, "T": 512}
-    assert running_sizes(listener(kernel=8)) == {"N": 1, "T": 16}
+    assert sizes_of(runnable(listener())) == {"N": 1, "T": 512}
+    assert sizes_of(runnable(listener(kernel=8))) == {"N": 1, "T": 16}
     with pytest.raises(DataError, match="runs on no example that was made for it"):
-        running_sizes(listener(kernel=30000))
+        runnable(listener(kernel=30000))
 
 
 @pytest.mark.parametrize(
@@ -67,4 +68,17 @@ def test_a_state_that_grows_has_no_usual_length():
     past = InputSpec(name="past", dtype="float32", dims=("N", "P", 4), state_of="all")
     x = InputSpec(name="x", dtype="float32", dims=("N", "T", 4))
     model = net.model((x, past), {"all": ("N", "Q", 4)})
-    assert set(running_sizes(model)) == {"N", "T"}
+    assert "P" not in runnable(model).typical
+
+
+def test_a_number_beside_the_rows_stays_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net = Net(7)
+    net.op("Mul", net.linear("x", 32, 16, name="layer"), net.op("Cast", "rate", name="real", to=1), name="y")
+    x, rate = InputSpec(name="x", dtype="float32", dims=("N", 32)), InputSpec(name="rate", dtype="int64", dims=())
+    write(net.model((x, rate), {"y": ("N", 16)}), "net.onnx")
+    np.savez("sound.npz", x=np.random.default_rng(0).standard_normal((40, 32)).astype("float32"), rate=np.int64(16000))
+    assert status("quantize net.onnx --data sound.npz --mode dynamic -o small.onnx -q".split()) == 0
+    made = load("small.onnx")
+    assert [spec.usual for spec in made.inputs] == [None, 16000]
+    assert example(made.inputs, {"N": 2})["rate"] == 16000

@@ -133,12 +133,25 @@ def written(table, path):
 
 def test_what_a_way_cannot_give_is_told(tmp_path):
     model = conv_net()
-    made = Quantize(mode="static")(model, Context(calibration=data(model)))
-    outcome = Quantize(decisions=edited(made, tmp_path / "t.json", body="float16"))(model, Context())
-    assert "'body' is int8 for float16" in outcome.facts["warning"]
+    half = Quantize(mode="fp16")(model, Context())
+    outcome = Quantize(decisions=edited(half, tmp_path / "t.json", body="int8"))(model, Context())
+    assert "'body' is float16 for int8" in outcome.facts["warning"]
     weights = Quantize(mode="weights")(model, Context())
     outcome = Quantize(decisions=edited(weights, tmp_path / "t.json", body="int8"))(model, Context())
     assert "'body' is int8 weights for int8" in outcome.facts["warning"]
+
+
+def test_a_layer_is_stored_as_the_table_says(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    table = edited(made, tmp_path / "t.json", body="float16", stem="int8 weights")
+    outcome = Quantize(decisions=table)(model, Context())
+    assert [row.decision for row in outcome.layers] == ["int8 weights", "float16", "int8"]
+    assert outcome.facts["integer_nodes"] == {"QGemm": 1}
+    kinds = {
+        v.name: v.dtype.name for v in outcome.model.onnx.graph.initializers.values() if v.name.endswith(("_q", "_half"))
+    }
+    assert kinds["stem.weight_q"] == "INT8" and kinds["body.weight_half"] == "FLOAT16"
 
 
 def test_a_layer_without_a_range_in_the_table_says_so_and_not_that_no_data_pass_it(tmp_path):

@@ -106,8 +106,27 @@ def test_a_huge_bias_widens_the_weight_scale_until_it_fits():
 
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-8, 8, width=32)))
 def test_in_order_no_two_neighbours_leave_16_bits_and_no_step_grows(weight):
-    grid, any_two = weight_grid(weight, (0,), pairs_fit=True, in_order=True), weight_grid(weight, (0,), pairs_fit=True)
+    grid, any_two = (
+        weight_grid(weight, (0,), pairs_fit=True, in_order=weight),
+        weight_grid(weight, (0,), pairs_fit=True),
+    )
     names = np.pad(grid.quantize(weight).astype(int), ((0, 0), (0, weight.shape[1] % 2))).reshape(len(weight), -1, 2)
     assert np.maximum(names, 0).sum(2).max() <= 128
     assert np.maximum(-names, 0).sum(2).max() <= 128
     assert (grid.scale <= any_two.scale).all()
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-8, 8, width=32)),
+    st.sampled_from([(0,), ()]),
+)
+def test_in_order_of_the_kernel_neighbours_fit_also_with_one_scale_for_all(weight, axes):
+    """A convolution of one place and two: the kernel reads it channels last."""
+    shape = (len(weight), weight.shape[1], 2)
+    numbers = np.stack([weight, weight[:, ::-1]], axis=-1).reshape(shape)
+    kernel = np.moveaxis(numbers, 1, -1).reshape(len(weight), -1)
+    grid = weight_grid(numbers, axes, pairs_fit=True, in_order=kernel)
+    names = np.moveaxis(grid.quantize(numbers), 1, -1).reshape(len(weight), -1, 2).astype(int)
+    assert np.maximum(names, 0).sum(2).max() <= 128
+    assert np.maximum(-names, 0).sum(2).max() <= 128
+    assert (grid.scale <= weight_grid(numbers, axes, pairs_fit=True).scale).all()
