@@ -19,6 +19,7 @@ from compress.quantization.choose import FLOAT, Judged, best
 from compress.quantization.field import Field
 from compress.quantization.left_alone import is_quantized
 from compress.quantization.loss import ByAgreement, ByScore, Judge, Loss
+from compress.quantization.mixed_signs import mix_signs
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
 from compress.quantization.study import Study, explore, study
@@ -60,7 +61,8 @@ def decide(
     clock = context.measure is not None and device.is_timed_here
     judge, judged_on = _judge(model, context, unseen, max_drop)
     field = Field(maker, judge, small=prefer == "size", progress=context.progress)
-    static = field.static()
+    mix_signs(field, unseen, context.progress)
+    static = field.of_kind("static")
     if static and not any(loss.keeps for _, loss in static):
         for made, loss in other_ranges(maker, [made.way for made, _ in static], judge, refusing=field.refusing):
             field.offer(made, loss)
@@ -96,9 +98,10 @@ def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: boo
 
     def rank(pair: tuple[Candidate, Loss]) -> tuple[bool, ...]:
         way = pair[0].way
-        return not pair[1].keeps, way.loops, not way.dynamic_rest, way.operators, not way.per_channel
+        coarse = way.operators, not way.per_channel
+        return not pair[1].keeps, way.loops, not way.dynamic_rest, way.unsigned, *coarse
 
-    whole, _ = min(field.static(), key=rank)
+    whole, _ = min(field.of_kind("static"), key=rank)
     looked = study(field.maker, whole, unseen, context, clock=clock)
     explore(field, looked)
     return looked

@@ -151,9 +151,10 @@ class Maker:
             computing = (*placement.layers, *(node for node in everywhere(network) if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
-            write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel)
+            write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel, unsigned=way.unsigned_layers)
             if form == MAIN and self.correction is not None:
-                key = (way.per_channel, way.unsigned, way.calibration, way.wide, frozenset(floats[form]))
+                weights = (way.per_channel, way.unsigned, way.unsigned_layers)
+                key = (*weights, way.calibration, way.wide, frozenset(floats[form]))
                 shifts.update(self.correction(network, key))
             here = shifts if form == MAIN else _of_the_same(shifts, layers[MAIN], layers[form])
             shift(network, here, integer_bias=self.scheme.integer_bias)
@@ -172,7 +173,7 @@ class Maker:
     ) -> tuple[list[Note], list[Note]]:
         """Ranges of the moment for what has no static kernel; what shall stay in float does."""
         skip = (*self.skip, *map(exactly, floats))
-        changed, left = write_dynamic(network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops)
+        changed, left = self._write_dynamic(network, way, skip)
         done = {note.layer for note in changed}
         texts = {note.layer: note for note in (*left, *refused) if note.layer not in done}
         return changed, list(texts.values())
@@ -183,13 +184,21 @@ class Maker:
 
         def edit(_: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            changed, refused = write_dynamic(
-                network, self.scheme, skip=skip, per_channel=way.per_channel, loops=way.loops
-            )
+            changed, refused = self._write_dynamic(network, way, skip)
             taken = shared_again(network, turned)
             return self._finished(network, changed, refused, taken, way)
 
         return self._made(way, edit)
+
+    def _write_dynamic(self, network: ir.Model, way: Way, skip: Sequence[str]) -> tuple[list[Note], list[Note]]:
+        return write_dynamic(
+            network,
+            self.scheme,
+            skip=skip,
+            per_channel=way.per_channel,
+            loops=way.loops,
+            unsigned=way.unsigned_layers,
+        )
 
     def has_loops(self) -> bool:
         """Whether a GRU or RNN in one of the forms can become a loop of integer products."""

@@ -6,7 +6,8 @@ operators, one node each. Convolutions stay in float: ConvInteger, the only kern
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,13 @@ _NO_KERNEL = {
 
 
 def write_dynamic(
-    network: ir.Model, scheme: Scheme, *, skip: Sequence[str] = (), per_channel: bool = True, loops: bool = False
+    network: ir.Model,
+    scheme: Scheme,
+    *,
+    skip: Sequence[str] = (),
+    per_channel: bool = True,
+    loops: bool = False,
+    unsigned: Collection[str] = (),
 ) -> tuple[list[Note], list[Note]]:
     """Edit the network in place; gives the layers now in int8, and those that stay in float with the reason.
 
@@ -50,6 +57,7 @@ def write_dynamic(
         skip: patterns of layers that stay in float.
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
         loops: write GRU and RNN as loops of integer products.
+        unsigned: names of layers whose weights are unsigned, whatever the scheme says.
     """
     changed: list[Note] = []
     refused: list[Note] = []
@@ -62,13 +70,14 @@ def write_dynamic(
             continue
         changed.append(Note(node.name or "", f"{node.op_type} in int8, ranges taken at run time"))
         constants = edits[weights[0].value.graph]  # type: ignore[index]
+        own = replace(scheme, unsigned=True) if node.name in unsigned else scheme
         if node.op_type in LOOPS:
             edit = edits[node.graph]  # type: ignore[index]
-            write_loop(node, constants, edit, scheme, opset=opset, per_channel=per_channel)
+            write_loop(node, constants, edit, own, opset=opset, per_channel=per_channel)
         elif node.op_type == "LSTM":
-            _write_lstm(constants, node, weights, scheme, per_channel)
+            _write_lstm(constants, node, weights, own, per_channel)
         else:
-            _write_product(constants, node, weights[0], scheme, per_channel)
+            _write_product(constants, node, weights[0], own, per_channel)
     fuse_biases(network)
     if any(node.domain == CONTRIB for node in everywhere(network)):
         network.graph.opset_imports[CONTRIB] = 1

@@ -12,7 +12,7 @@ from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged
 from compress.quantization.loss import Judge, Loss
 from compress.quantization.refused import REFUSALS
-from compress.quantization.ways import Way
+from compress.quantization.ways import Kind, Way
 from export.onnx_file import to_bytes
 from export.profile import optimized_graph
 from export.session import session
@@ -60,10 +60,10 @@ class Field:
         ways = list(self._ways())
         for position, way in enumerate(ways):
             self._tell("making candidates", position, len(ways), way.name)
-            self._try(self._stored(way))
+            self.try_way(self._stored(way))
         both = [self.candidates[way.name] for way in ways if way.name in self.candidates]
         for way in (*_together(both), *self._unsigned()):
-            self._try(way)
+            self.try_way(way)
 
     def _ways(self) -> Iterator[Way]:
         """What is tried; static int8 only where calibration saw something."""
@@ -105,7 +105,7 @@ class Field:
             if not any(keeps for _, keeps in ways):
                 yield from (replace(way, unsigned=True) for way, _ in ways)
 
-    def _try(self, way: Way) -> None:
+    def try_way(self, way: Way) -> None:
         """Make it and take it, unless it cannot be made or changes nothing."""
         with self.refusing(way.name):
             made = self.maker.make(way)
@@ -136,6 +136,7 @@ class Field:
 
     def try_without(self, way: Way, floats: Floats) -> None:
         """Judge a candidate in which some layers stay in float, and offer it."""
+        way = _signed(way, floats)
         if any(one.way == way and one.name.endswith(floats.words) for one in self.candidates.values()):
             return
         with self.refusing(self.name_without(way, floats)):
@@ -145,11 +146,11 @@ class Field:
     def name_without(self, way: Way, floats: Floats) -> str:
         """What a candidate is called in which some layers stay in float: for how many they are."""
         method = "" if way.calibration == self.maker.calibration else f", {way.calibration}"
-        return f"{way.name}{method}{floats.words}"
+        return f"{_signed(way, floats).name}{method}{floats.words}"
 
     def without(self, way: Way, floats: Floats) -> Candidate:
         """A candidate in which some layers stay in float."""
-        made = replace(self.maker, floats={**self.maker.floats, **floats}).make(way)
+        made = replace(self.maker, floats={**self.maker.floats, **floats}).make(_signed(way, floats))
         return replace(made, name=self.name_without(way, floats))
 
     def _take(self, made: Candidate, nodes: Mapping[str, int], loss: Loss) -> None:
@@ -180,10 +181,15 @@ class Field:
         if self.progress is not None:
             self.progress(what, done, total, detail=detail)
 
-    def static(self) -> list[tuple[Candidate, Loss]]:
-        """Those of static int8, with what they cost."""
+    def of_kind(self, kind: Kind) -> list[tuple[Candidate, Loss]]:
+        """Those of static int8, or another kind, with what they cost."""
         pairs = [(self.candidates[one.name], one.loss) for one in self.judged]
-        return [pair for pair in pairs if pair[0].way.kind == "static"]
+        return [pair for pair in pairs if pair[0].way.kind == kind]
+
+
+def _signed(way: Way, floats: Floats) -> Way:
+    """Without the unsigned layers that are in float."""
+    return replace(way, unsigned_layers=tuple(name for name in way.unsigned_layers if name not in floats))
 
 
 def _together(made: list[Candidate]) -> Iterator[Way]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def write_qdq(
     scheme: Scheme,
     *,
     per_channel: bool = True,
+    unsigned: Collection[str] = (),
 ) -> None:
     """Edit the network in place, so that ONNX Runtime computes the placed nodes in integers.
 
@@ -44,6 +46,7 @@ def write_qdq(
         ranges: by tensor name; at least of each rounded tensor that shares no other's grid.
         scheme: of the device.
         per_channel: a weight scale for each output channel, and not one for the whole tensor.
+        unsigned: names of layers whose weights are unsigned, whatever the scheme says.
     """
     edit = editors(network)
     chosen = placement.chosen
@@ -51,7 +54,8 @@ def write_qdq(
     moved = {node.outputs[0]: _drop_clip(node) for node in placement.dropped}
     grids = {moved.get(value, value): activation_grid(r.low, r.high, scheme.activations) for value, r in named.items()}
     for node, weight in placement.layers.items():
-        _write_layer(edit[graph_of(node.outputs[0])], node, weight, grids[node.inputs[0]], scheme, per_channel)  # type: ignore[index]
+        own = replace(scheme, unsigned=True) if node.name in unsigned else scheme
+        _write_layer(edit[graph_of(node.outputs[0])], node, weight, grids[node.inputs[0]], own, per_channel)  # type: ignore[index]
     for value in placement.rounded:
         here = moved.get(value, value)
         _write_rounding(edit, here, grids[here], chosen, everyone=value in placement.replaced)
@@ -84,7 +88,7 @@ def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme
         numbers,
         (axis,) if per_channel else (),
         pairs_fit=narrow,
-        in_order=_in_kernel_order(node, numbers, axis),
+        in_order=in_kernel_order(node, numbers, (axis,)),
         unsigned=scheme.unsigned,
         least=least if per_channel else np.max(least),
     )
@@ -98,14 +102,22 @@ def _write_layer(edit: Editor, node: ir.Node, weight: Weight, grid: Grid, scheme
         node.attributes.pop(name, None)
 
 
-def _in_kernel_order(node: ir.Node, numbers: Array, axis: int) -> Array | None:
+def in_kernel_order(node: ir.Node, numbers: Array, channels: tuple[int, ...]) -> Array | None:
     """A weight as (channels, K), as the kernel adds its products; None where that is not known.
 
     A convolution reads its input channels last: of one place all channels, then the next place.
+
+    Args:
+        node: the layer.
+        numbers: its weight.
+        channels: the axes of its channels.
     """
     if node.op_type == "Conv":
         return np.moveaxis(numbers, 1, -1).reshape(len(numbers), -1)
-    return np.moveaxis(numbers, axis, 0) if numbers.ndim == 2 else None
+    if numbers.ndim - len(channels) != 1:
+        return None  # matrices on top of each other
+    rows = np.moveaxis(numbers, channels, range(len(channels)))
+    return rows.reshape(-1, rows.shape[-1])
 
 
 def is_depthwise(node: ir.Node, weight: Array) -> bool:

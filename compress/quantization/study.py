@@ -22,6 +22,7 @@ from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.loss import Loss
 from compress.quantization.onnx_weights import everywhere
 from compress.quantization.placement import Placement
+from compress.quantization.search import fewest
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out
 from compress.quantization.ways import Way
@@ -95,7 +96,7 @@ def explore(field: Field, looked: Study) -> None:
     could be, the clock and the judge decide.
     """
     way, floats = looked.whole.way, Floats({})
-    if not any(loss.keeps for _, loss in field.static()):
+    if not any(loss.keeps for _, loss in field.of_kind("static")):
         fewest = None
         for stored in dict.fromkeys((way, replace(way, half_rest=way.store_rest))):
             way = stored
@@ -124,7 +125,7 @@ def _goes_further(maker: Maker, floats: Floats) -> bool:
 def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
     """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
 
-    Their number is doubled until it is kept, then halved in between. The candidate that was found is offered.
+    The candidate that was found is offered.
 
     Args:
         field: that judges.
@@ -144,14 +145,8 @@ def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
             tried[count] = made, field.judge(made.model)
         return count in tried and tried[count][1].keeps
 
-    most = len(ranked) - 1
-    low, high = 0, 1
-    while high <= most and not keeps(high):
-        low, high = high, (min(2 * high, most) if high < most else len(ranked))
-    if high > most:
+    count = fewest(len(ranked) - 1, keeps)
+    if count is None:
         return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    field.offer(*tried[high])
-    return floats(high)
+    field.offer(*tried[count])
+    return floats(count)

@@ -22,6 +22,7 @@ class Way:
         operators: ONNX Runtime's own integer operators in place of portable pairs.
         dynamic_rest: what has no static kernel computes with the ranges of the moment, where it can.
         unsigned: weights unsigned too, where signed ones would have to be narrow for their sums to fit.
+        unsigned_layers: the only layers for which that holds, where it does not for all.
         loops: GRU and RNN as loops of integer products.
         store_rest: the weights of what stays in float are stored in 8 bits.
         half_rest: in half precision instead, where 8 bits lose too much though nothing computes in them.
@@ -33,6 +34,7 @@ class Way:
     kind: Kind
     per_channel: bool = True
     unsigned: bool = False
+    unsigned_layers: tuple[str, ...] = ()
     operators: bool = False
     dynamic_rest: bool = False
     loops: bool = False
@@ -44,6 +46,7 @@ class Way:
 
     def __post_init__(self) -> None:
         """Check the words, which may come from a file."""
+        object.__setattr__(self, "unsigned_layers", tuple(map(str, self.unsigned_layers)))
         if self.kind not in KINDS or self.calibration not in METHODS:
             raise ValueError(f"no such way: {self}")
 
@@ -51,11 +54,13 @@ class Way:
     def name(self) -> str:
         """As it stands in tables; the method of ranges is added by whoever tries several."""
         unsigned = " unsigned" if self.unsigned else ""
+        first, *others = self.unsigned_layers or ("",)
+        some = f", {first}{f' and {len(others)} more' if others else ''} unsigned" if first else ""
         loops = " with loops" if self.loops else ""
         if self.kind != "static":
             tensor = "" if self.per_channel or self.kind == "fp16" else " per tensor"
-            return f"{self.kind}{tensor}{unsigned}{loops}"
+            return f"{self.kind}{tensor}{unsigned}{loops}{some}"
         rest = f", rest dynamic{loops}" if self.dynamic_rest else ""
         scales = f"{'channel' if self.per_channel else 'tensor'}{unsigned}"
         kind = f"static per {scales}{' QOperator' if self.operators else ''}"
-        return f"{kind}{', wide' if self.wide else ''}{', equalized' if self.equalize else ''}{rest}"
+        return f"{kind}{', wide' if self.wide else ''}{', equalized' if self.equalize else ''}{rest}{some}"

@@ -69,7 +69,7 @@ def test_what_the_runtime_does_not_load_is_refused_and_the_others_are_judged():
     assert {name for name in reasons if name.startswith("static")} >= {"static per channel", "static per tensor"}
     assert all("NoSuchOperator" in why for name, why in reasons.items() if name.startswith("static"))
     assert {"float", "dynamic"} <= found.candidates.keys()
-    assert not found.static()
+    assert not found.of_kind("static")
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda e: e.__name__)
@@ -83,7 +83,7 @@ def test_what_a_judge_cannot_run_is_refused_with_the_first_line_of_the_reason(er
 
     found = Field(plain, choosy)
     assert refused(found)["dynamic"] == "no such product"
-    assert found.static()
+    assert found.of_kind("static")
 
 
 def test_a_mistake_of_ours_is_no_reason_against_a_candidate():
