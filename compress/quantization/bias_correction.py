@@ -64,7 +64,7 @@ class BiasCorrection:
         written_out(network)
         self._calls = calls({MAIN: network})[MAIN]
 
-    def __call__(self, network: ir.Model, way: object) -> Means:
+    def __call__(self, network: ir.Model, way: object, *, rest: bool = False) -> Means:
         """By how much each channel of what each node gives is too large on average, those before it corrected.
 
         Calls of one layer have one shift: what they have on average.
@@ -72,13 +72,16 @@ class BiasCorrection:
         Args:
             network: the main graph in int8, with pairs; only looked at.
             way: what tells this network from others of the model, but for its spelling; hashable.
+            rest: of the layers whose weights are stored in integers and that compute in float, and not of the others.
         """
-        if way not in self._found:
-            self._found[way] = self._shifts(network.clone())
-        return self._found[way]
+        if (way, rest) not in self._found:
+            self._found[way, rest] = self._shifts(network.clone(), rest=rest)
+        return self._found[way, rest]
 
-    def _shifts(self, network: ir.Model) -> Means:
-        dims = {layer.name: layer.dims for layer in _layers(network)}
+    def _shifts(self, network: ir.Model, *, rest: bool) -> Means:
+        dims = {layer.name: layer.dims for layer in _layers(network, rest=rest)}
+        if not dims:
+            return {}
         if missing := {name: its for name, its in dims.items() if name not in self._float}:
             self._float |= channel_means(self.model, missing, self.batches)
         if not self._fed:
@@ -89,24 +92,25 @@ class BiasCorrection:
         for names in _by_depth(walk, layers):
             means = walk.means({name: dims[name] for name in names})
             new = _by_layer({name: means[name] - self._float[name] for name in means}, layers)
-            shift(network, new, integer_bias=self.integer_bias)
+            shift(network, new, integer_bias=self.integer_bias, rest=rest)
             shifts |= new
         return shifts
 
 
-def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True) -> None:
+def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True, rest: bool = False) -> None:
     """Take shifts off the biases of a graph in place.
 
     Args:
         network: in int8, with pairs.
         shifts: by node; one that this graph does not have, or not in int8, is left out.
         integer_bias: whether the bias of a layer that has none yet shall be in int32.
+        rest: of the layers that compute in float, and not of the others.
     """
     edit = editors(network)[network.graph]
-    for layer in list(_layers(network)):
+    for layer in list(_layers(network, rest=rest)):
         by = shifts.get(layer.name)
         if by is not None:
-            _take_off(edit, layer, by, integer_bias)
+            _take_off(edit, layer, by, integer_bias and not rest)
     drop_unused(network)
 
 
@@ -127,10 +131,10 @@ class _Layer:
         return self.dims[0]
 
 
-def _layers(network: ir.Model) -> Iterator[_Layer]:
-    """Layers whose weight is stored in integers, and that have a bias or can be given one."""
+def _layers(network: ir.Model, *, rest: bool = False) -> Iterator[_Layer]:
+    """Layers whose weight is stored in integers and that can have a bias; those of the rest compute in float."""
     for node in network.graph:
-        stored = _stored(node) if node.op_type in ("Conv", "Gemm", "MatMul") else None
+        stored = _stored(node, rest) if node.op_type in ("Conv", "Gemm", "MatMul") else None
         if stored is None:
             continue
         shape = array(stored).shape
@@ -142,12 +146,15 @@ def _layers(network: ir.Model) -> Iterator[_Layer]:
             yield _Layer(node, (shape[-1],), add)
 
 
-def _stored(node: ir.Node) -> ir.Value | None:
-    """The integers behind a layer's weight."""
-    weight = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] is not None else None
-    if weight is None or weight.op_type != "DequantizeLinear" or weight.inputs[0] is None:
-        return None
-    return weight.inputs[0] if weight.inputs[0].const_value is not None else None
+def _stored(node: ir.Node, rest: bool) -> ir.Value | None:
+    """The integers behind a layer's weight: behind a Cast and a Mul where it computes in float."""
+    value = node.inputs[1] if len(node.inputs) > 1 else None
+    for kind in ("Mul", "Cast") if rest else ("DequantizeLinear",):
+        maker = None if value is None else value.producer()
+        if maker is None or maker.op_type != kind:
+            return None
+        value = maker.inputs[0]
+    return value if value is not None and value.const_value is not None else None
 
 
 def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:

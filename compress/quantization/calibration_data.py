@@ -19,7 +19,7 @@ import numpy as np
 from compress.base import Context
 from export.whole_samples import are_whole, each_sample
 from models.errors import DataError
-from models.records import Arrays, InputSpec, Model
+from models.records import Arrays, InputSpec, Model, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -107,6 +107,22 @@ def gather(
             if wanted <= 0:
                 return _split(taken, samples)
     return _split(taken, samples)
+
+
+def validation_of(model: Model, task: Task, samples: int, most_bytes: int = _IN_MEMORY) -> Sequence[Arrays]:
+    """Samples of the validation split without labels, so many or so large at most; they fit the model's inputs."""
+    taken, room = Kept(), most_bytes
+    for batch, _ in task.validation:
+        for piece in _kept_pieces(batch, model, taken.samples):
+            may_cut = _may_cut(model) or are_whole(piece, model.inputs)
+            part = cut(piece, slice(0, samples - taken.samples)) if may_cut else piece
+            room -= sum(array.nbytes for array in part.values())
+            if room < 0:
+                return taken
+            taken.append(part)
+            if taken.samples >= samples:
+                return taken
+    return taken
 
 
 def _kept_pieces(batch: Arrays, model: Model, first: int) -> Iterator[Arrays]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
-from compress.quantization.bias_correction import Means, shift
+from compress.quantization.bias_correction import Means
 from compress.quantization.calibrated import Calibrated
 from compress.quantization.calls import Key, calls
 from compress.quantization.carriers import CARRIERS, EXACT
@@ -26,6 +26,7 @@ from compress.quantization.placement import STATIC, Placement, place
 from compress.quantization.raised import PAIRS_OPSET
 from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
+from compress.quantization.shifting import Correction, Shifting
 from compress.quantization.static_int8 import as_operators, write_qdq
 from compress.quantization.turned import read_from_kernel, shared_again, written_out
 from compress.quantization.ways import Way
@@ -93,7 +94,7 @@ class Maker:
     calibrated: Calibrated | None = None
     floats: Mapping[str, str] = field(default_factory=dict)
     equalize: bool = False
-    correction: Callable[[ir.Model, object], Means] | None = None
+    correction: Correction | None = None
     factors: Mapping[Name, np.ndarray[Any, Any]] = field(default_factory=dict)
     equalized: Callable[[], Maker | None] = lambda: None
     fills: Fills = field(default_factory=dict)
@@ -130,7 +131,7 @@ class Maker:
         if way.kind == "dynamic":
             return self._dynamic(way)
         if way.kind == "weights":
-            return self._made(way, lambda _, n: (n, *write_weights(n, skip=self.skip, per_channel=way.per_channel)))
+            return self._weights(way)
         return self._half(way) if way.kind == "fp16" else Candidate(way.name, self.model)
 
     def _static(self, way: Way) -> Candidate:
@@ -143,7 +144,7 @@ class Maker:
             written_out(network)
         layers = calls(graphs)
         floats = self._floats(graphs, layers)
-        shifts: Means = {}
+        shifting = self._shifting(layers)
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
@@ -152,21 +153,17 @@ class Maker:
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
             write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel, unsigned=way.unsigned_layers)
-            if form == MAIN and self.correction is not None:
-                weights = (way.per_channel, way.unsigned, way.unsigned_layers)
-                key = (*weights, way.calibration, way.wide, frozenset(floats[form]))
-                shifts.update(self.correction(network, key))
-            here = shifts if form == MAIN else _of_the_same(shifts, layers[MAIN], layers[form])
-            shift(network, here, integer_bias=self.scheme.integer_bias)
+            weights = (way.per_channel, way.unsigned, way.unsigned_layers)
+            shifting(form, network, (*weights, way.calibration, way.wide, frozenset(floats[form])))
             if way.dynamic_rest:
                 more, refused = self._dynamic_rest(network, way, floats[form], refused)
                 changed += more
             taken = shared_again(network, turned)
             if way.operators and computing:
                 network = as_operators(network)
-            return self._finished(network, changed, refused, taken, way)
+            return self._finished(form, network, changed, refused, taken, way, shifting)
 
-        return replace(self._made(way, edit), shifts=shifts)
+        return replace(self._made(way, edit), shifts=shifting.found)
 
     def _dynamic_rest(
         self, network: ir.Model, way: Way, floats: Mapping[str, str], refused: Sequence[Note]
@@ -178,17 +175,36 @@ class Maker:
         texts = {note.layer: note for note in (*left, *refused) if note.layer not in done}
         return changed, list(texts.values())
 
+    def _weights(self, way: Way) -> Candidate:
+        """Weights stored in int8, and nothing computed in them."""
+        shifting = self._shifting()
+
+        def edit(form: str, network: ir.Model) -> Edited:
+            changed, refused = write_weights(network, skip=self.skip, per_channel=way.per_channel)
+            shifting(form, network, way, rest=True)
+            return network, changed, refused
+
+        return replace(self._made(way, edit), shifts=shifting.found)
+
+    def _shifting(self, layers: Mapping[str, Mapping[str, Key]] | None = None) -> Shifting:
+        """Of one candidate; what its nodes call is found out where it is not given."""
+        if layers is None:
+            layers = calls({MAIN: self.model.onnx, **{name: form.network for name, form in self.model.forms.items()}})
+        return Shifting(self.correction, layers, self.scheme.integer_bias)
+
     def _dynamic(self, way: Way) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
         skip = (*self.skip, *map(exactly, self.floats))
 
-        def edit(_: str, network: ir.Model) -> Edited:
+        shifting = self._shifting()
+
+        def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
             changed, refused = self._write_dynamic(network, way, skip)
             taken = shared_again(network, turned)
-            return self._finished(network, changed, refused, taken, way)
+            return self._finished(form, network, changed, refused, taken, way, shifting)
 
-        return self._made(way, edit)
+        return replace(self._made(way, edit), shifts=shifting.found)
 
     def _write_dynamic(self, network: ir.Model, way: Way, skip: Sequence[str]) -> tuple[list[Note], list[Note]]:
         return write_dynamic(
@@ -311,11 +327,13 @@ class Maker:
 
     def _finished(
         self,
+        form: str,
         network: ir.Model,
         changed: list[Note],
         refused: list[Note],
         taken: Mapping[str, str],
         way: Way,
+        shifting: Shifting,
     ) -> Edited:
         """Read from a kernel what it has `taken`; where asked for, store in fewer bits what stays in float."""
         stored = read_from_kernel(network, taken, self.skip)
@@ -326,18 +344,13 @@ class Maker:
             stored += store_half(network, skip=self.skip, weights=weights)[0]
         if way.store_rest:
             stored += write_weights(network, skip=self.skip)[0]
+            shifting(form, network, (replace(way, operators=False), frozenset(self.floats)), rest=True)
         why = {note.layer: note.text for note in refused if note.text == self.unseen} | dict(self.floats)
         stored = [Note(n.layer, f"{n.text}: {why[n.layer]}") if n.layer in why else n for n in stored]
         done = {note.layer for note in changed}
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
-
-
-def _of_the_same(shifts: Means, main: Mapping[str, Key], layers: Mapping[str, Key]) -> Means:
-    """Shifts of the main graph's nodes as those of another form's, where they call the same layer."""
-    known = {main[name]: by for name, by in shifts.items() if name in main}
-    return {name: known[layer] for name, layer in layers.items() if layer in known}
 
 
 def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:

@@ -193,7 +193,7 @@ def replay(
         ranges,
         calibration=decisions.way.calibration,
         floats=floats,
-        correction=lambda network, way: dict(decisions.shifts),
+        correction=lambda network, way, *, rest=False: dict(decisions.shifts),
         factors=decisions.factors,
         fills=decisions.fills,
         stored=stored,

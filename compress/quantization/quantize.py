@@ -197,7 +197,7 @@ class Quantize:
             )
         whole, of_forms = calibrated.ranges()
         maker = Maker(prepared, scheme, whole, self.skip, of_forms, calibrated=calibrated)
-        if not seen or self.mode not in ("auto", "static"):
+        if not seen or self.mode == "fp16":
             return maker
         correction = BiasCorrection(prepared, seen, scheme.integer_bias) if self.correct else None
         other = cache(lambda: self._equalized(prepared, scheme, seen, context))
