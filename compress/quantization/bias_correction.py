@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.calibration_data import first_of, rows
+from compress.quantization.calibration_data import cut, first_of, may_cut, rows
 from compress.quantization.calls import Key, calls
 from compress.quantization.channel_means import channel_means, fed
 from compress.quantization.level_by_level import Walk
@@ -34,7 +34,7 @@ from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
 ENOUGH = 64  # samples: four times as many moved none of six reference models by more than 0.3 dB
-_LEAST, _BYTES = 8, 1 << 26  # of large pictures fewer: each has many places, and what they become is kept in memory
+_LEAST, _BYTES = 8, 1 << 24  # of large pictures fewer: each has many places, and what they become is kept in memory
 Means = dict[str, Array]  # a node -> a number for each channel of what it gives
 
 
@@ -59,7 +59,10 @@ class BiasCorrection:
     def __post_init__(self) -> None:
         """Keep as many batches as hold enough samples; see which nodes call the same layer."""
         one = sum(np.asarray(array).nbytes for array in self.batches[0].values()) // rows(self.batches[0])
-        self.batches = first_of(self.batches, max(_LEAST, min(ENOUGH, _BYTES // max(1, one))))
+        enough = max(_LEAST, min(ENOUGH, _BYTES // max(1, one)))
+        self.batches = first_of(self.batches, enough)
+        if may_cut(self.model):
+            self.batches[-1] = cut(self.batches[-1], slice(0, enough - sum(map(rows, self.batches[:-1]))))
         network = self.model.onnx.clone()
         written_out(network)
         self._calls = calls({MAIN: network})[MAIN]

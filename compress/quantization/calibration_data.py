@@ -101,8 +101,8 @@ def gather(
     taken = Kept(in_memory)
     for batch in _source(model, context):
         for piece in _kept_pieces(batch, model, taken.samples):
-            may_cut = _may_cut(model) or are_whole(piece, model.inputs)
-            taken.append(cut(piece, slice(0, wanted)) if may_cut else piece)
+            fits = may_cut(model) or are_whole(piece, model.inputs)
+            taken.append(cut(piece, slice(0, wanted)) if fits else piece)
             wanted -= rows(piece)
             if wanted <= 0:
                 return _split(taken, samples)
@@ -114,8 +114,8 @@ def validation_of(model: Model, task: Task, samples: int, most_bytes: int = _IN_
     taken, room = Kept(), most_bytes
     for batch, _ in task.validation:
         for piece in _kept_pieces(batch, model, taken.samples):
-            may_cut = _may_cut(model) or are_whole(piece, model.inputs)
-            part = cut(piece, slice(0, samples - taken.samples)) if may_cut else piece
+            fits = may_cut(model) or are_whole(piece, model.inputs)
+            part = cut(piece, slice(0, samples - taken.samples)) if fits else piece
             room -= sum(array.nbytes for array in part.values())
             if room < 0:
                 return taken
@@ -273,7 +273,7 @@ def _source(model: Model, context: Context) -> Iterator[Arrays]:
         yield model.sample
 
 
-def _may_cut(model: Model) -> bool:
+def may_cut(model: Model) -> bool:
     """Whether a batch may become smaller: its first dimension is one letter, shared by all inputs."""
     first = {spec.dims[0] if spec.dims else None for spec in model.inputs}
     return len(first) == 1 and isinstance(next(iter(first)), str)

@@ -11,16 +11,18 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compress.quantization.calibration import runs, watching
 from compress.quantization.onnx_edit import Editor, editors
+from export.prepare import opset_of
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
+_AXES_OPSET = 13  # from it on, ReduceSum reads its axes
 
 
 def channel_means(model: Model, weights: Mapping[str, tuple[int, ...]], batches: Iterable[Arrays]) -> dict[str, Array]:
     """What the main graph's layers give on average, by the name of the node; (C,) each.
 
     Args:
-        model: ONNX, of opset 13 at least; a streaming one is stepped through its states.
+        model: ONNX; a streaming one is stepped through its states.
         weights: node -> dimensions of its result without its own: (C,) where channels come last, (C, 1, 1) where two
             dimensions follow them.
         batches: named inputs.
@@ -52,7 +54,7 @@ def _summed(network: ir.Model, weights: Mapping[str, tuple[int, ...]], states: l
     names = {}
     for node in list(network.graph):
         if (name := node.name or "") in weights:
-            total, number = _sum(edit, node.outputs[0], weights[name])
+            total, number = _sum(edit, node.outputs[0], weights[name], opset_of(network))
             outputs += [total, number]
             names[name] = (total.name or "", number.name or "")
     network.graph.outputs.clear()
@@ -61,12 +63,16 @@ def _summed(network: ir.Model, weights: Mapping[str, tuple[int, ...]], states: l
     return names
 
 
-def _sum(edit: Editor, value: ir.Value, dims: tuple[int, ...]) -> tuple[ir.Value, ir.Value]:
+def _sum(edit: Editor, value: ir.Value, dims: tuple[int, ...], opset: int) -> tuple[ir.Value, ir.Value]:
     channels, places = dims[0], len(dims) - 1
     # (rows, channels, places): of a product of matrices all but the last dimension are rows
     shape = edit.constant("shape", np.array([0, channels, -1] if places else [-1, channels, 1], np.int64))
     flat = edit.node("Reshape", [value, shape], output="flat")
-    total = edit.node("ReduceSum", [flat, edit.constant("axes", np.array([0, 2]))], {"keepdims": 0}, output="total")
+    if opset < _AXES_OPSET:
+        total = edit.node("ReduceSum", [flat], {"axes": [0, 2], "keepdims": 0}, output="total")
+    else:
+        axes = edit.constant("axes", np.array([0, 2]))
+        total = edit.node("ReduceSum", [flat, axes], {"keepdims": 0}, output="total")
     number = edit.node("Size", [value], output="number")
     total.dtype, number.dtype = ir.DataType.FLOAT, ir.DataType.INT64
     return total, number

@@ -11,9 +11,6 @@ import onnx_ir as ir
 from compress.quantization.bias_correction import Means, shift
 from compress.quantization.calls import Key
 from export.forms import MAIN
-from export.prepare import opset_of
-
-_OPSET = 13  # of graphs in which means are looked for
 
 
 class Correction(Protocol):
@@ -49,7 +46,7 @@ class Shifting:
             key: what tells this network from others of the model; hashable.
             rest: of the layers that compute in float behind stored integers, and not of the others.
         """
-        if self.correction is None or opset_of(network) < _OPSET:
+        if self.correction is None:
             return
         if form == MAIN:
             self.found.update(self.correction(network, key, rest=rest))

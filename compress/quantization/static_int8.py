@@ -190,8 +190,8 @@ def _give_out(value: ir.Value, back: ir.Value) -> None:
     outputs[outputs.index(value)] = back
 
 
-# They run again at load. What the first makes is no operator of ONNX, though it stands among them: a checker refuses it.
-# The others make layers in float that are no operators of ONNX, whose weights nobody would know to store in 8 bits.
+# They run again at load. What the first makes stands among ONNX's operators and is none: a checker refuses it. The
+# others make layers in float that are none, whose weights nobody would know to store in 8 bits.
 _AT_LOAD = [
     "SimplifiedLayerNormFusion",
     "ConvActivationFusion",

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.quantization.bias_correction import BiasCorrection, shift
+from compress.base import Context
+from compress.quantization.bias_correction import BiasCorrection, _layers, shift
 from compress.quantization.calibrated import look
 from compress.quantization.channel_means import channel_means
 from compress.quantization.placement import place
+from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from compress.quantization.static_int8 import write_qdq
 from export.device import find_device
@@ -108,6 +110,55 @@ def test_channel_means_are_numpys():
     run = onnx_runner(replace(model, network=watched))
     seen = np.concatenate([run(batch)[node.outputs[0].name] for batch in batches])
     np.testing.assert_allclose(found, seen.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [conv_net, depthwise_net, residual_net, mlp, attention], ids=lambda b: b.__name__)
+def test_a_walk_finds_what_the_whole_graph_gives_layer_by_layer(build):
+    """The slow way: the whole network again for each layer, those before it corrected."""
+    model = fold(build())
+    batches = data(model)
+    made = static(model, batches).onnx
+    found = BiasCorrection(model, batches)(made, "once")
+    slow, dims = made.clone(), {layer.name: layer.dims for layer in _layers(made)}
+    assert dims
+    wanted = channel_means(model, dims, batches)
+    for name in (node.name for node in made.graph if node.name in dims):
+        mean = channel_means(replace(model, network=slow), {name: dims[name]}, batches)[name]
+        by = mean - wanted[name]
+        # what is fused rounds a few sums the other way
+        np.testing.assert_allclose(found[name], by, atol=0.02 * np.abs(wanted[name]).max() + 1e-4)
+        shift(slow, {name: by})
+
+
+def test_a_layer_that_is_called_twice_is_walked_through_again():
+    net = Net(4)
+    weight, bias = net.weight("w", 6, 6), net.const("b", np.full(6, 0.1))
+    y = net.op("Relu", net.op("Gemm", "x", weight, bias, name="layer/Gemm", transB=1), name="relu")
+    y = net.op("Gemm", y, weight, bias, name="layer/Gemm_1", transB=1)
+    net.linear(net.op("Relu", y, name="relu2"), 6, 4, name="head")
+    model = fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 6)),), {"y": ("N", 4)}))
+    batches = data(model)
+    made = static(model, batches)
+    shifts = BiasCorrection(model, batches)(made.onnx, "once")
+    np.testing.assert_array_equal(shifts["layer/Gemm"], shifts["layer/Gemm_1"])
+    assert (
+        mean_error(model, corrected(model, made, batches), batches).mean()
+        < 0.3 * mean_error(model, made, batches).mean()
+    )
+
+
+def test_weights_that_are_only_stored_in_int8_are_corrected_too():
+    """A convolution on inputs with a mean: the rounding of its weights shifts what it gives."""
+    net = Net(9)
+    y = net.conv(net.op("Abs", "x", name="positive"), 3, 32, name="stem")
+    net.op("Conv", y, net.weight("out.weight", 8, 32, 3, 3), name="out", kernel_shape=[3, 3])
+    model = fold(net.model(IMAGE, {"y": ("N", 8, 14, 14)}))
+    batches = data(model)
+    plain = Quantize(mode="weights", correct=False)(model, Context(calibration=batches))
+    made = Quantize(mode="weights")(model, Context(calibration=batches))
+    assert mean_error(model, made.model, batches).mean() < 0.1 * mean_error(model, plain.model, batches).mean()
+    assert optimized_graph(made.model) == optimized_graph(plain.model)
+    assert set(made.decisions["shifts"]) == {"stem", "out"}
 
 
 def test_a_streaming_network_is_stepped():

@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 from compress.base import Context
+from compress.own_arrays import task_of
 from compress.quantization.calibration import histograms
-from compress.quantization.calibration_data import Kept, all_alike, count, distinct, gather, pieces, too_few
+from compress.quantization.calibration_data import (
+    Kept,
+    all_alike,
+    count,
+    distinct,
+    gather,
+    pieces,
+    too_few,
+    validation_of,
+)
 from compress.quantization.quantize import Quantize
 from models.errors import DataError
 from models.records import InputSpec, example
@@ -56,6 +66,19 @@ def test_samples_to_judge_on_are_others(rows, wanted, used, left):
     if rows != [1]:
         together = np.concatenate([b["x"] for b in (*seen, *unseen)])
         np.testing.assert_array_equal(together, np.concatenate([b["x"] for b in data])[: used + left])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "room", "found"), [(5, 1 << 20, 5), (1000, 1 << 20, 60), (1000, 32 * 4 * 30, 30), (5, 0, 0)]
+)
+def test_validation_rows_are_taken_without_labels_up_to_a_number_and_a_size(wanted, room, found):
+    x, y = np.random.default_rng(0).standard_normal((400, 32)).astype("float32"), np.arange(400) % 8
+    task = task_of({"x": x}, y, mlp(), source="made", batch_size=6)
+    taken = validation_of(mlp(), task, wanted, room)
+    assert count(taken) == found
+    if found:
+        rows = np.concatenate([batch["x"] for batch in taken])
+        np.testing.assert_array_equal(rows, np.concatenate([inputs["x"] for inputs, _ in task.validation])[:found])
 
 
 def test_without_data_of_its_own_the_context_gives_the_models_sample():

@@ -119,7 +119,9 @@ def maker_of(model, **settings):
 
 def test_a_further_form_takes_the_shift_of_its_weight_and_not_of_its_name():
     shifts = {"m/Gemm": np.full(6, 1.0), "m/Gemm_1": np.full(6, 2.0)}
-    made = maker_of(with_step(), correction=lambda network, key, *, rest: {} if rest else shifts).make(Way(kind="static"))
+    made = maker_of(with_step(), correction=lambda network, key, *, rest: {} if rest else shifts).make(
+        Way(kind="static")
+    )
     zero = {"x": np.zeros((1, 6), np.float32)}
     found = onnx_runner(made.model, form="step")(zero)["y"]  # its bias, which was zero
     np.testing.assert_allclose(found, -2.0, atol=0.02)

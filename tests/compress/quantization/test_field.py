@@ -12,6 +12,7 @@ from compress.quantization.auto import decide
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
 from compress.quantization.field import Field, Floats
+from compress.quantization.layer_rows import layer_rows
 from compress.quantization.loss import Loss
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.refused import REFUSALS
@@ -23,7 +24,7 @@ from export.folded import fold
 from export.stopwatch import Stopwatch
 from models.errors import CompressError
 from models.records import Form, Model, example
-from tests.compress.onnx_nets import mlp
+from tests.compress.onnx_nets import conv_net, mlp
 
 STATIC = Way(kind="static")
 
@@ -49,10 +50,10 @@ def unloadable(model: Model) -> Model:
     return replace(model, network=network)
 
 
-def maker_of(kind=Maker, model=None):
+def maker_of(kind=Maker, model=None, device="cpu"):
     model = fold(mlp(16)) if model is None else model
     ranges, of_forms = (seen := look(model, [example(model.inputs, {"N": 16}, seed=0)])).ranges()
-    return kind(model, scheme_for(find_device("cpu")), ranges, (), of_forms, calibrated=seen)
+    return kind(model, scheme_for(find_device(device)), ranges, (), of_forms, calibrated=seen)
 
 
 def judge(model):
@@ -113,6 +114,32 @@ def test_a_candidate_is_refused_whose_further_form_cannot_be_loaded():
         return replace(form, network=unloadable(Model(form.network, form.inputs, form.outputs)).network)
 
     assert "NoSuchOperator" in refused(Field(maker_whose_step("dynamic", broken), judge))["dynamic"]
+
+
+class WhereStored:
+    """A judge that no network passes of which any weight is stored in 8 bits and computed in float."""
+
+    def __call__(self, model):
+        behind_cast = {"INT8": False, "FLOAT16": False}
+        for node in model.onnx.graph:
+            kind = node.inputs[0].dtype if node.op_type == "Cast" else None
+            if kind is not None and kind.name in behind_cast:
+                behind_cast[kind.name] = True
+        return Loss(points=0.0, text="", keeps=not behind_cast["INT8"])
+
+
+def test_where_stored_weights_cost_too_much_what_stays_in_float_is_stored_in_half():
+    """A convolution has no dynamic kernel: beside a product in int8 it was stored in 8 bits, and spoilt it."""
+    model = fold(conv_net())
+    found = Field(maker_of(model=model, device="any"), WhereStored())
+    losses = {one.name: one.loss.keeps for one in found.judged}
+    assert not losses["weights"]
+    assert losses["dynamic"]
+    made = found.candidates["dynamic"]
+    stored = {value.name: value.dtype.name for value in made.model.onnx.graph.initializers.values()}
+    assert stored["body.weight_half"] == "FLOAT16"
+    rows = layer_rows(model, made, {}, ())
+    assert {row.layer: row.decision for row in rows}["body"] == "float16"
 
 
 def test_later_candidates_are_refused_alike():
