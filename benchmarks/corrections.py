@@ -1,4 +1,4 @@
-"""What bias correction and equalization give to static int8: an ablation, each alone and both.
+"""What bias correction and equalization give to static int8, and bias correction to weights that are only stored.
 
     python -m benchmarks.corrections [NAME ...] [-o benchmarks/results/corrections.json]
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ RANDOM = (
 DEVICES = ("cpu", "any")
 RESCALED = ("weights", "equalize")  # by the reach of the givers' weights, or of what calibration saw
 VARIANTS = ("nothing", "bias", *RESCALED, "both")
+STORED = "stored"  # in the place of a device: nothing computes in integers
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,28 @@ def cells(of: Subject, device: str, *, per_channel: bool) -> Iterator[dict[str, 
         if variant in ("bias", "both"):
             shifts = BiasCorrection(model, of.seen, scheme.integer_bias)(made.onnx, "once")
             shift(made.onnx, shifts, integer_bias=scheme.integer_bias)
-        outputs = _outputs(made, of.unseen)
-        whole = min(sqnr_db(floats[name], outputs[name]) for name in floats)
-        told = {"junctions": count, "sqnr_db": agreement(made).sqnr_db, "whole_sqnr_db": whole}
-        yield {**row, **told, **(_score(of.task, made) if of.task is not None else {})}
+        yield {**row, "junctions": count, **_told(of, made, agreement, floats)}
+
+
+def stored_cells(of: Subject) -> Iterator[dict[str, Any]]:
+    """Of weights that are stored in int8 and compute in float: as they are, and corrected."""
+    agreement, floats = ByAgreement(of.model, of.unseen, 100.0), _outputs(of.model, of.unseen)
+    scheme = scheme_for(find_device("any"))
+    for variant in ("nothing", "bias"):
+        correction = BiasCorrection(of.model, of.seen, scheme.integer_bias) if variant == "bias" else None
+        made = Maker(of.model, scheme, {}, correction=correction).make(Way(kind="weights")).model
+        row = {"network": of.name, "device": STORED, "per_channel": True, "variant": variant}
+        yield {**row, **_told(of, made, agreement, floats)}
+
+
+def _told(
+    of: Subject, made: Model, agreement: ByAgreement, floats: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, Any]:
+    """Decibels of a network in int8, and its score where there is a task."""
+    outputs = _outputs(made, of.unseen)
+    whole = min(sqnr_db(floats[name], outputs[name]) for name in floats)
+    decibels = {"sqnr_db": agreement(made).sqnr_db, "whole_sqnr_db": whole}
+    return {**decibels, **(_score(of.task, made) if of.task is not None else {})}
 
 
 def _outputs(model: Model, batches: Sequence[Arrays]) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -177,11 +197,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at_hand = subject(name)
         if at_hand.task is not None:
             document["rows"].append({"network": name, "variant": "float", **_score(at_hand.task, at_hand.model)})
-        for device in given.devices:
-            for per_channel in (True, False):
-                for row in cells(at_hand, device, per_channel=per_channel):
-                    document["rows"].append(row)
-                    print(row, file=sys.stderr, flush=True)
+        kinds = [cells(at_hand, device, per_channel=each) for device in given.devices for each in (True, False)]
+        for row in chain(*kinds, stored_cells(at_hand)):
+            document["rows"].append(row)
+            print(row, file=sys.stderr, flush=True)
         write(document, given.output, page(document))
     return 0
 

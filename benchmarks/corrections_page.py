@@ -22,7 +22,8 @@ def page(document: Mapping[str, Any]) -> str:
         "Static int8, min-max ranges from 256 samples. SQNR in decibels on others, of what varies from row to row. "
         "`bias`: bias correction. `equalize`: channels rescaled by what calibration saw; `weights`: by the givers' "
         "weights instead, as the first publication does. `both`: bias and equalize. A dash: the network has nothing to "
-        "rescale. A number behind a random network is the log-normal deviation of its norms' gains.",
+        "rescale. A number behind a random network is the log-normal deviation of its norms' gains. `stored` in the "
+        "place of a device: the weights are stored in 8 bits, and all is computed in float.",
         *(["", document["note"]] if "note" in document else []),
         "",
         *_table(rows, variants),
@@ -68,10 +69,15 @@ def _medians(rows: Sequence[Row], variants: Sequence[str]) -> Iterator[str]:
     yield "|---|---|" + "---:|" * (len(variants) - 1)
     trained = {row["network"] for row in rows if row["variant"] == "float"}
     for words, wanted in (("reference", True), ("random", False)):
-        for per_channel in (True, False):
-            cases = [c for (n, _, p), c in _cases(rows).items() if (n in trained) == wanted and p == per_channel]
+        for scales in ("channel", "tensor", "channel, stored"):
+            cases = [
+                case
+                for (network, device, per_channel), case in _cases(rows).items()
+                if (network in trained) == wanted
+                and ("channel, stored" if device == "stored" else "channel" if per_channel else "tensor") == scales
+            ]
             cells = [_median(cases, variant, variants[0]) for variant in variants[1:]]
-            yield f"| {words} | {'channel' if per_channel else 'tensor'} | {' | '.join(cells)} |"
+            yield f"| {words} | {scales} | {' | '.join(cells)} |"
 
 
 def _median(cases: Sequence[Mapping[str, Row]], variant: str, base: str) -> str:

@@ -37,7 +37,7 @@ def settled(model: Model, batch: Arrays) -> Model:
         return model  # whoever runs it says what is wrong
     stays = {letter for letter in unsure if _length_after(model, made, letter) <= length}
     two = None if leading is None else _rows(model, batch, leading, 2)
-    as_rows = two is not None and _tried(run, model, two, {**dict.fromkeys(unsure, 0), **dict.fromkeys(stays, 2)})
+    as_rows = two is not None and _tried(run, model, two, {**dict.fromkeys(unsure, length), **dict.fromkeys(stays, 2)})
     inputs = [_with(spec, stays, leading if leading and as_rows else 1) for spec in model.inputs]
     return replace(model, inputs=tuple(inputs))
 

@@ -84,6 +84,8 @@ def runnable(model: Model) -> Model:
 
 def with_usual(model: Model, batch: Arrays) -> Model:
     """The model with the whole numbers beside the rows of a batch as what they usually are."""
+    if all(len(spec.dims) < 2 for spec in model.inputs):
+        return model  # a single token, say, is no number beside something
 
     def told(spec: InputSpec) -> InputSpec:
         array = np.asarray(batch.get(spec.name, ()))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from compress.base import Context, Note
 from compress.on_test import most_frequent
 from compress.own_tasks import Unlabelled
-from compress.quantization.calibration_data import count, validation_of
+from compress.quantization.calibration_data import Joined, count, validation_of
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged, best
 from compress.quantization.field import Field
@@ -121,7 +121,8 @@ def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: f
         doubt = f": by the labels float itself is no better than always the most frequent class, {guess:.4g}"
     if unseen:
         more = [] if context.task is None else validation_of(model, context.task, JUDGED - count(unseen))
-        return ByAgreement(model, [*unseen, *more], max_drop), f"data held out from calibration, against float{doubt}"
+        held_out = Joined(unseen, more)
+        return ByAgreement(model, held_out, max_drop), f"data held out from calibration, against float{doubt}"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
 

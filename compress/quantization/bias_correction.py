@@ -23,10 +23,10 @@ import onnx_ir as ir
 
 from compress.quantization.calibration_data import cut, first_of, may_cut, rows
 from compress.quantization.calls import Key, calls
-from compress.quantization.channel_means import channel_means, fed
+from compress.quantization.channel_means import Dims, channel_means
 from compress.quantization.level_by_level import Walk
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import array, is_weight
+from compress.quantization.onnx_weights import FLOATS, array, is_weight
 from compress.quantization.turned import written_out
 from export.forms import MAIN
 from export.reading import attribute
@@ -86,22 +86,23 @@ class BiasCorrection:
         if not dims:
             return {}
         if missing := {name: its for name, its in dims.items() if name not in self._float}:
-            self._float |= channel_means(self.model, missing, self.batches)
-        if not self._fed:
-            self._fed = fed(self.model, self.batches)
+            means, self._fed = channel_means(self.model, missing, self.batches)
+            self._float |= means
         layers = {name: self._calls.get(name, (name, 0)) for name in dims}
         walk = Walk(network, set(dims), self._fed)
         shifts: Means = {}
         for names in _by_depth(walk, layers):
             means = walk.means({name: dims[name] for name in names})
-            new = _by_layer({name: means[name] - self._float[name] for name in means}, layers)
+            new = _by_layer({name: means[name] - self._float[name] for name in means if name in self._float}, layers)
             shift(network, new, integer_bias=self.integer_bias, rest=rest)
             shifts |= new
         return shifts
 
 
-def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True, rest: bool = False) -> None:
-    """Take shifts off the biases of a graph in place.
+def shift(
+    network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool = True, rest: bool = False
+) -> list[str]:
+    """Take shifts off the biases of a graph in place; gives the names of the nodes that took theirs.
 
     Args:
         network: in int8, with pairs.
@@ -109,12 +110,14 @@ def shift(network: ir.Model, shifts: Mapping[str, Array], *, integer_bias: bool 
         integer_bias: whether the bias of a layer that has none yet shall be in int32.
         rest: of the layers that compute in float, and not of the others.
     """
-    edit = editors(network)[network.graph]
+    edit, taken = editors(network)[network.graph], []
     for layer in list(_layers(network, rest=rest)):
         by = shifts.get(layer.name)
         if by is not None:
             _take_off(edit, layer, by, integer_bias and not rest)
+            taken.append(layer.name)
     drop_unused(network)
+    return taken
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class _Layer:
     """A layer in int8, and the constant Add behind it where that is its bias."""
 
     node: ir.Node
-    dims: tuple[int, ...]  # of its result from the channels on, those after them as 1
+    dims: Dims
     add: ir.Node | None = None
 
     @property
@@ -138,7 +141,7 @@ def _layers(network: ir.Model, *, rest: bool = False) -> Iterator[_Layer]:
     """Layers whose weight is stored in integers and that can have a bias; those of the rest compute in float."""
     for node in network.graph:
         stored = _stored(node, rest) if node.op_type in ("Conv", "Gemm", "MatMul") else None
-        if stored is None:
+        if stored is None or not _has_fixed_bias(node, rest):
             continue
         shape = array(stored).shape
         if node.op_type == "Conv":
@@ -158,6 +161,15 @@ def _stored(node: ir.Node, rest: bool) -> ir.Value | None:
             return None
         value = maker.inputs[0]
     return value if value is not None and value.const_value is not None else None
+
+
+def _has_fixed_bias(node: ir.Node, rest: bool) -> bool:
+    """Whether it has no bias, or one that is a constant: in integers where the layer is, and then behind its pair."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    pair = None if bias is None else bias.producer()
+    if pair is not None and not rest and pair.op_type == "DequantizeLinear":
+        bias = pair.inputs[0]
+    return bias is None or (is_weight(bias, (*FLOATS, ir.DataType.INT32)) and attribute(node, "beta", 1.0) != 0)
 
 
 def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
@@ -191,6 +203,7 @@ def _by_layer(of_nodes: Means, layers: Mapping[str, Key]) -> Means:
 def _take_off(edit: Editor, layer: _Layer, shift: Array, integer_bias: bool) -> None:
     """Make a bias smaller by so much; a layer without one is given one."""
     node = layer.node
+    shift = shift / attribute(node, "beta", 1.0)
     if layer.add is not None:
         position = 1 if layer.add.inputs[0] is node.outputs[0] else 0
         _lower(edit, layer.add, position, shift)
@@ -214,7 +227,7 @@ def _lower(edit: Editor, reader: ir.Node, position: int, by: Array) -> None:
     assert old is not None
     numbers = array(old) - by
     made = (np.rint(numbers) if array(old).dtype == np.int32 else numbers).astype(array(old).dtype)
-    if len(old.uses()) == 1:
+    if len(old.uses()) == 1 and not old.is_graph_output():
         old.const_value = ir.tensor(made, name=old.name)
     else:
         reader.replace_input_with(position, edit.constant(old.name or "bias", made))

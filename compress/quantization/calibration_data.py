@@ -28,6 +28,31 @@ ENOUGH = 32  # samples; with fewer, more than one new input in ENOUGH leaves the
 _IN_MEMORY = 32 * 2**20  # bytes
 
 
+class Joined(Sequence[Arrays]):
+    """Two sequences of batches, one behind the other; a batch that lies on disk is read when it is asked for."""
+
+    def __init__(self, first: Sequence[Arrays], second: Sequence[Arrays]) -> None:
+        self._parts = first, second
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return sum(map(len, self._parts))
+
+    @overload
+    def __getitem__(self, index: int) -> Arrays: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Arrays]: ...
+    def __getitem__(self, index: int | slice) -> Arrays | Sequence[Arrays]:
+        """One batch, or a list of several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        first, second = self._parts
+        place = index % len(self)
+        return first[place] if place < len(first) else second[place - len(first)]
+
+
 class Kept(Sequence[Arrays]):
     """Batches in the order in which they came: the first of them in memory, what follows in a folder of its own.
 
@@ -110,10 +135,20 @@ def gather(
 
 
 def validation_of(model: Model, task: Task, samples: int, most_bytes: int = _IN_MEMORY) -> Sequence[Arrays]:
-    """Samples of the validation split without labels, so many or so large at most; they fit the model's inputs."""
+    """Samples of the validation split without labels, so many or so large at most; they fit the model's inputs.
+
+    None of a model with states: the split is another sequence. It ends with what does not fit, such as a last batch
+    that is too small.
+    """
     taken, room = Kept(), most_bytes
+    if samples <= 0 or any(spec.state_of is not None for spec in model.inputs):
+        return taken
     for batch, _ in task.validation:
-        for piece in _kept_pieces(batch, model, taken.samples):
+        try:
+            parts = list(_kept_pieces(batch, model, taken.samples))
+        except DataError:
+            return taken
+        for piece in parts:
             fits = may_cut(model) or are_whole(piece, model.inputs)
             part = cut(piece, slice(0, samples - taken.samples)) if fits else piece
             room -= sum(array.nbytes for array in part.values())

@@ -6,13 +6,14 @@ all. But in `net/Conv`, `net/Conv_1` the name before the stroke is a scope, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from compress.quantization.onnx_weights import Weight, array, everywhere, weights_of
+from export.forms import MAIN
 from export.naming import layer_of
 
 Array = np.ndarray[Any, Any]
@@ -34,6 +35,25 @@ def calls(graphs: Mapping[str, ir.Model]) -> dict[str, dict[str, Key]]:
             if weights := weights_of(node):
                 layer = layer_of(node)
                 found[form][node.name or ""] = layer, _place(weights[0], form, known.setdefault(layer, []))
+    return found
+
+
+def sharing(
+    graphs: Mapping[str, ir.Model], layers: Mapping[str, Mapping[str, Key]], names: Sequence[str]
+) -> dict[str, set[str]]:
+    """By form, all nodes that call the layers which these nodes of the main graph call, or read a weight of theirs.
+
+    Args:
+        graphs: by form.
+        layers: what each node calls, by form.
+        names: of nodes of the main graph.
+    """
+    keys = {layers[MAIN][name] for name in names if name in layers[MAIN]}
+    found = {}
+    for form, network in graphs.items():
+        read = {n.name or "": {weight.value for weight in weights_of(n)} for n in everywhere(network)} if keys else {}
+        weights = {value for name, key in layers[form].items() if key in keys for value in read.get(name, ())}
+        found[form] = {name for name, values in read.items() if values & weights}
     return found
 
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.bias_correction import Means
 from compress.quantization.calibrated import Calibrated
-from compress.quantization.calls import Key, calls
+from compress.quantization.calls import Key, calls, sharing
 from compress.quantization.carriers import CARRIERS, EXACT
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.equalize import Name
@@ -47,7 +47,8 @@ _FLOAT = Way(kind="float")
 class Candidate:
     """A model that may be returned: how it was made, what changed, and what stayed in float and why.
 
-    `shifts` were taken off its biases, by node of the main graph.
+    `shifts` were taken off its biases, by node of the main graph; `stored_shifts` off those of layers in float whose
+    weights are stored in integers.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Candidate:
     skipped: tuple[Note, ...] = ()
     way: Way = _FLOAT
     shifts: Means = field(default_factory=dict)
+    stored_shifts: Means = field(default_factory=dict)
 
     @property
     def calibration(self) -> Method | None:
@@ -144,6 +146,7 @@ class Maker:
             written_out(network)
         layers = calls(graphs)
         floats = self._floats(graphs, layers)
+        unsigned = sharing(graphs, layers, way.unsigned_layers)
         shifting = self._shifting(layers)
 
         def edit(form: str, network: ir.Model) -> Edited:
@@ -152,25 +155,30 @@ class Maker:
             computing = (*placement.layers, *(node for node in everywhere(network) if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
-            write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel, unsigned=way.unsigned_layers)
+            write_qdq(network, placement, seen, self.scheme, per_channel=way.per_channel, unsigned=unsigned[form])
             weights = (way.per_channel, way.unsigned, way.unsigned_layers)
             shifting(form, network, (*weights, way.calibration, way.wide, frozenset(floats[form])))
             if way.dynamic_rest:
-                more, refused = self._dynamic_rest(network, way, floats[form], refused)
+                more, refused = self._dynamic_rest(network, way, floats[form], refused, unsigned[form])
                 changed += more
             taken = shared_again(network, turned)
             if way.operators and computing:
                 network = as_operators(network)
             return self._finished(form, network, changed, refused, taken, way, shifting)
 
-        return replace(self._made(way, edit), shifts=shifting.found)
+        return self._made(way, edit, shifting)
 
     def _dynamic_rest(
-        self, network: ir.Model, way: Way, floats: Mapping[str, str], refused: Sequence[Note]
+        self,
+        network: ir.Model,
+        way: Way,
+        floats: Mapping[str, str],
+        refused: Sequence[Note],
+        unsigned: Collection[str],
     ) -> tuple[list[Note], list[Note]]:
         """Ranges of the moment for what has no static kernel; what shall stay in float does."""
         skip = (*self.skip, *map(exactly, floats))
-        changed, left = self._write_dynamic(network, way, skip)
+        changed, left = self._write_dynamic(network, way, skip, unsigned)
         done = {note.layer for note in changed}
         texts = {note.layer: note for note in (*left, *refused) if note.layer not in done}
         return changed, list(texts.values())
@@ -184,36 +192,41 @@ class Maker:
             shifting(form, network, way, rest=True)
             return network, changed, refused
 
-        return replace(self._made(way, edit), shifts=shifting.found)
+        return self._made(way, edit, shifting)
 
     def _shifting(self, layers: Mapping[str, Mapping[str, Key]] | None = None) -> Shifting:
         """Of one candidate; what its nodes call is found out where it is not given."""
-        if layers is None:
-            layers = calls({MAIN: self.model.onnx, **{name: form.network for name, form in self.model.forms.items()}})
-        return Shifting(self.correction, layers, self.scheme.integer_bias)
+        return Shifting(self.correction, layers or calls(self._graphs()), self.scheme.integer_bias)
+
+    def _graphs(self) -> dict[str, ir.Model]:
+        further: dict[str, Any] = {name: form.network for name, form in self.model.forms.items()}
+        return {MAIN: self.model.onnx, **further}
 
     def _dynamic(self, way: Way) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
         skip = (*self.skip, *map(exactly, self.floats))
 
         shifting = self._shifting()
+        unsigned = sharing(self._graphs(), shifting.layers, way.unsigned_layers)
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            changed, refused = self._write_dynamic(network, way, skip)
+            changed, refused = self._write_dynamic(network, way, skip, unsigned[form])
             taken = shared_again(network, turned)
             return self._finished(form, network, changed, refused, taken, way, shifting)
 
-        return replace(self._made(way, edit), shifts=shifting.found)
+        return self._made(way, edit, shifting)
 
-    def _write_dynamic(self, network: ir.Model, way: Way, skip: Sequence[str]) -> tuple[list[Note], list[Note]]:
+    def _write_dynamic(
+        self, network: ir.Model, way: Way, skip: Sequence[str], unsigned: Collection[str]
+    ) -> tuple[list[Note], list[Note]]:
         return write_dynamic(
             network,
             self.scheme,
             skip=skip,
             per_channel=way.per_channel,
             loops=way.loops,
-            unsigned=way.unsigned_layers,
+            unsigned=unsigned,
         )
 
     def has_loops(self) -> bool:
@@ -232,7 +245,7 @@ class Maker:
 
         return self._made(way, edit)
 
-    def _made(self, way: Way, edit: Callable[[str, ir.Model], Edited]) -> Candidate:
+    def _made(self, way: Way, edit: Callable[[str, ir.Model], Edited], shifting: Shifting | None = None) -> Candidate:
         changed: dict[str, Note] = {}
         skipped: dict[str, Note] = {}
 
@@ -247,7 +260,8 @@ class Maker:
         model = replace(self.model, network=edited(MAIN, self.model.network))
         forms = {form: replace(part, network=edited(form, part.network)) for form, part in self.model.forms.items()}
         left = tuple(note for note in skipped.values() if note.layer not in changed)
-        return Candidate(way.name, replace(model, forms=forms), tuple(changed.values()), left, way)
+        shifts = ({}, {}) if shifting is None else (shifting.found, shifting.stored)
+        return Candidate(way.name, replace(model, forms=forms), tuple(changed.values()), left, way, *shifts)
 
     def _seen(self, form: str) -> Mapping[str, Range]:
         """Ranges of a graph's own tensors."""

@@ -49,6 +49,7 @@ class Decisions:
         opset: of the graph that was quantized, which may have been raised; 0 where the table does not say.
         ranges: of tensors, by form and name; of static int8.
         shifts: taken off biases, by node of the main graph.
+        stored_shifts: the same, of layers that compute in float behind stored integers.
         factors: what channels were divided by, by the names of the constants at their junction.
         fills: of masks, by the Softmax behind them.
         reasons: by layer, as the table tells them.
@@ -63,6 +64,7 @@ class Decisions:
     opset: int = 0
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     shifts: Mapping[str, Array] = field(default_factory=dict)
+    stored_shifts: Mapping[str, Array] = field(default_factory=dict)
     factors: Mapping[Name, Array] = field(default_factory=dict)
     fills: Fills = field(default_factory=dict)
 
@@ -94,6 +96,7 @@ def document(
             for form, seen in ranges.items()
         },
         "shifts": {layer: shift.tolist() for layer, shift in made.shifts.items()},
+        "stored_shifts": {layer: shift.tolist() for layer, shift in made.stored_shifts.items()},
         "factors": [{"constants": list(name), "by": one.tolist()} for name, one in by.factors.items()],
         "fills": dict(maker.fills) if made.way.kind != "float" else {},
     }
@@ -110,7 +113,7 @@ def read(path: str | Path) -> Decisions:
         layers = {row["layer"]: row["decision"] for row in content["layers"]}
         reasons = {row["layer"]: str(row.get("reason", "")) for row in content["layers"]}
         ranges = {form: {name: _range(pair) for name, pair in seen.items()} for form, seen in content["ranges"].items()}
-        shifts = {layer: np.asarray(shift, np.float64) for layer, shift in content["shifts"].items()}
+        shifts, stored = _shifts(content["shifts"]), _shifts(content.get("stored_shifts", {}))
         factors = {tuple(one["constants"]): np.asarray(one["by"], np.float64) for one in content["factors"]}
         found = Decisions(
             device=content["device"],
@@ -121,6 +124,7 @@ def read(path: str | Path) -> Decisions:
             weights=str(content.get("weights", "")),
             ranges=ranges,
             shifts=shifts,
+            stored_shifts=stored,
             factors=factors,
             fills={layer: float(fill) for layer, fill in content.get("fills", {}).items()},
         )
@@ -150,6 +154,10 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UsageError(f"{path}: no decision table of schema {SCHEMA}; `compress quantize` writes one.")
     return content
+
+
+def _shifts(content: Mapping[str, Any]) -> dict[str, Array]:
+    return {layer: np.asarray(shift, np.float64) for layer, shift in content.items()}
 
 
 def _range(pair: Any) -> Range:
@@ -193,7 +201,7 @@ def replay(
         ranges,
         calibration=decisions.way.calibration,
         floats=floats,
-        correction=lambda network, way, *, rest=False: dict(decisions.shifts),
+        correction=lambda _, way, *, rest=False: dict(decisions.stored_shifts if rest else decisions.shifts),
         factors=decisions.factors,
         fills=decisions.fills,
         stored=stored,
@@ -209,13 +217,13 @@ def _check_names(decisions: Decisions, prepared: Model) -> None:
     network: Any = prepared.onnx.clone()
     written_out(network)
     layers = {node.name or "": weights_of(node)[0] for node in everywhere(network) if weights_of(node)}
-    for layer in decisions.layers:
+    for layer in (*decisions.layers, *decisions.way.unsigned_layers):
         if layer not in layers:
             raise UsageError(
                 f"quantize: the decision table has a layer {layer!r}, and model {prepared.name!r} has none of that "
                 f"name with weights: it is the table of another network.{did_you_mean(layer, layers)}"
             )
-    for layer, shift in decisions.shifts.items():
+    for layer, shift in (*decisions.shifts.items(), *decisions.stored_shifts.items()):
         weight = layers.get(layer)
         width = 0 if weight is None else math.prod(array(weight.value).shape[axis] for axis in weight.channel_axes)
         if shift.size != width:

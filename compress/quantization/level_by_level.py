@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from compress.quantization.channel_means import ChannelSums, Dims
 from models.records import Arrays
 
 Array = np.ndarray[Any, Any]
@@ -60,6 +61,7 @@ class Walk:
 
     def __init__(self, network: ir.Model, layers: Collection[str], data: Sequence[Arrays]) -> None:
         self.network, self.data = network, data
+        self.fixed = _fixed(network)
         self.level = levels(network, layers)
         self.named = {node.name: node for node in self.level if node.name in layers}
         self.last_read: dict[str, int] = {}
@@ -69,7 +71,7 @@ class Walk:
         self.kept: list[dict[str, Any]] = []
         self.done, self.stale = -1, True  # the level it is past; whether what is kept is of other constants
 
-    def means(self, layers: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    def means(self, layers: Mapping[str, Dims]) -> dict[str, Array]:
         """What these layers give on average in each channel, (C,) each; none where nothing was computed.
 
         Quick where no layer that was asked for before is as deep.
@@ -96,16 +98,12 @@ class Walk:
         self.kept = [dict(arrays) for arrays in self.data]
         self.done, self.stale = -1, False
 
-    def _measured(self, layers: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-        nodes = [self.named[name] for name in layers]
-        totals, counts = {name: np.zeros(dims[0]) for name, dims in layers.items()}, dict.fromkeys(layers, 0)
+    def _measured(self, layers: Mapping[str, Dims]) -> dict[str, Array]:
+        nodes, sums = [self.named[name] for name in layers], ChannelSums(layers)
         for made in self._run(nodes, [node.outputs[0].name or "" for node in nodes]):
-            for (name, dims), array in zip(layers.items(), made, strict=True):
-                channels = array.ndim - len(dims)
-                others = tuple(axis for axis in range(array.ndim) if axis != channels)
-                totals[name] += array.sum(axis=others, dtype=np.float64)
-                counts[name] += array.size // dims[0]
-        return {name: totals[name] / counts[name] for name in layers if counts[name]}
+            for name, array in zip(layers, made, strict=True):
+                sums.add(name, array)
+        return sums.means
 
     def _advance(self, level: int) -> None:
         """Past all nodes of a level, keeping what deeper ones read."""
@@ -121,7 +119,7 @@ class Walk:
     def _by_level(self) -> dict[int, list[ir.Node]]:
         found: dict[int, list[ir.Node]] = {}
         for node in self.network.graph:
-            if node in self.level and not _made_again(node):
+            if node in self.level and not self._is_made_again(node):
                 found.setdefault(self.level[node], []).append(node)
         return found
 
@@ -138,7 +136,7 @@ class Walk:
                     constants[value] = None
                 elif maker in inside or value not in inner:
                     continue
-                elif maker is not None and _made_again(maker):
+                elif maker is not None and self._is_made_again(maker):
                     inside.add(maker)
                     stack.append(maker)
                 else:
@@ -158,12 +156,26 @@ class Walk:
                 session = _session(self.network, inside, feed, constants, wanted)
             yield session.run(list(wanted), feed)
 
+    def _is_made_again(self, node: ir.Node) -> bool:
+        """Whether what it gives is not kept: floats behind integers, and what no input leads to."""
+        return node.op_type == "DequantizeLinear" or node in self.fixed or _reads_constants(node)
 
-def _made_again(node: ir.Node) -> bool:
-    """Whether what it gives is not kept: floats behind integers, and what no input leads to."""
-    return node.op_type == "DequantizeLinear" or all(
-        value.producer() is None and value.const_value is not None for value in read_by(node)
-    )
+
+def _fixed(network: ir.Model) -> set[ir.Node]:
+    """The nodes that no input leads to."""
+    found: set[ir.Node] = set()
+    for node in network.graph:
+        if all(value.producer() in found or _is_constant(value) for value in read_by(node)):
+            found.add(node)
+    return found
+
+
+def _reads_constants(node: ir.Node) -> bool:
+    return all(map(_is_constant, read_by(node)))
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return value.producer() is None and value.const_value is not None
 
 
 def _session(

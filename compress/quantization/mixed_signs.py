@@ -44,7 +44,7 @@ def mix_signs(field: Field, unseen: Sequence[Arrays], progress: Progress | None 
 
 
 def _mix(field: Field, signed: Candidate, unseen: Sequence[Arrays], progress: Progress | None) -> None:
-    gains = _gains(field.maker.model, computing(signed))
+    gains = _gains(field.maker.model, computing(signed))  # of one call of each layer
     costs = sensitivities(field.maker, signed.way, list(gains), unseen, progress=progress)
     ranked = sorted(costs, key=lambda name: gains[name] * 10 ** (-costs[name] / 10), reverse=True)
     tried: dict[int, tuple[Candidate, Loss]] = {}
@@ -70,11 +70,13 @@ def _gains(model: Model, layers: set[str]) -> dict[str, float]:
     """The share of the noise of its weights that a layer is rid of without a sign; not of those that gain nothing."""
     network = model.onnx.clone()
     written_out(network)
-    gains = {
-        node.name or "": max(_gain(node, weight) for weight in weights_of(node))
-        for node in everywhere(network)
-        if node.name in layers and weights_of(node)
-    }
+    seen: set[ir.Value] = set()
+    gains = {}
+    for node in everywhere(network):
+        weights = [weight for weight in weights_of(node) if weight.value not in seen]
+        if node.name in layers and weights:
+            seen |= {weight.value for weight in weights}
+            gains[node.name or ""] = max(_gain(node, weight) for weight in weights)
     return {name: gain for name, gain in gains.items() if gain > 0}
 
 

@@ -29,13 +29,15 @@ class Shifting:
         correction: None where nothing is to be corrected.
         layers: what each node calls, by form; the forms share layers, and so shifts.
         integer_bias: whether a layer in integers has its bias in int32.
-        found: all shifts so far, by node of the main graph.
+        found: shifts of the layers in integers that were taken, by node of the main graph.
+        stored: those of the layers that compute in float behind stored integers.
     """
 
     correction: Correction | None
     layers: Mapping[str, Mapping[str, Key]]
     integer_bias: bool
     found: Means = field(default_factory=dict)
+    stored: Means = field(default_factory=dict)
 
     def __call__(self, form: str, network: ir.Model, key: object, *, rest: bool = False) -> None:
         """Edit the biases of a form in place; the main graph's turn is first.
@@ -48,13 +50,15 @@ class Shifting:
         """
         if self.correction is None:
             return
+        found = self.stored if rest else self.found
         if form == MAIN:
-            self.found.update(self.correction(network, key, rest=rest))
-        shift(network, self._here(form), integer_bias=self.integer_bias, rest=rest)
+            asked = self.correction(network, key, rest=rest)
+            taken = shift(network, asked, integer_bias=self.integer_bias, rest=rest)
+            found.update({name: asked[name] for name in taken})
+        else:
+            shift(network, self._in(form, found), integer_bias=self.integer_bias, rest=rest)
 
-    def _here(self, form: str) -> Means:
-        if form == MAIN:
-            return self.found
+    def _in(self, form: str, found: Means) -> Means:
         main = self.layers[MAIN]
-        known = {main[name]: by for name, by in self.found.items() if name in main}
+        known = {main[name]: by for name, by in found.items() if name in main}
         return {name: known[layer] for name, layer in self.layers[form].items() if layer in known}

@@ -191,7 +191,7 @@ def _give_out(value: ir.Value, back: ir.Value) -> None:
 
 
 # They run again at load. What the first makes stands among ONNX's operators and is none: a checker refuses it. The
-# others make layers in float that are none, whose weights nobody would know to store in 8 bits.
+# others make layers in float that are none: their weights could not be stored in 8 bits, nor their biases be corrected.
 _AT_LOAD = [
     "SimplifiedLayerNormFusion",
     "ConvActivationFusion",
@@ -200,6 +200,12 @@ _AT_LOAD = [
     "MatMulActivationFusion",
     "MatMulScaleFusion",
     "MatmulTransposeFusion",
+    "AttentionFusion",
+    "SkipLayerNormFusion",
+    "EmbedLayerNormFusion",
+    "BiasGeluFusion",
+    "FastGeluFusion",
+    "BiasSoftmaxFusion",
 ]
 
 

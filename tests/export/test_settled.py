@@ -59,6 +59,20 @@ def test_a_state_as_long_as_the_batch_is_no_cache(build):
     np.testing.assert_array_equal(second, onnx_runner(model)({**batch, "state": first})["after"])
 
 
+def test_beside_a_cache_that_may_not_be_empty_a_state_is_as_long_as_the_batch():
+    net = Net(4)
+    rows = net.op("Unsqueeze", "x", net.const("axis", [0], np.int64), name="rows")
+    net.op("Add", "state", rows, name="after")
+    again = net.op("Unsqueeze", "x", net.const("one", [1], np.int64), name="again")
+    last = net.op("Gather", "past", net.const("last", [0], np.int64), name="last", axis=1)  # there must be one
+    net.op("Concat", "past", net.op("Add", again, last, name="new"), name="longer", axis=1)
+    past = InputSpec(name="past", dtype="float32", dims=("N", "d5", 24), state_of="present")
+    shapes = {"after": ("d2", "d3", 24), "present": ("N", "d6", 24)}
+    model = net.model((X, state(2, "d1", 24), past), shapes)
+    made = settled(model, {"x": np.ones((1, 24), np.float32)})
+    assert [spec.dims for spec in made.inputs[1:]] == [(2, "N", 24), ("N", "d5", 24)]
+
+
 def test_a_length_that_grows_does():
     model = cache()
     assert settled(model, {"x": np.ones((3, 24), np.float32)}).inputs == model.inputs

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from compress.base import Context
 from compress.quantization.bias_correction import BiasCorrection, _layers, shift
 from compress.quantization.calibrated import look
+from compress.quantization.calibration_data import gather
 from compress.quantization.channel_means import channel_means
+from compress.quantization.level_by_level import Walk
 from compress.quantization.placement import place
 from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
@@ -21,7 +23,7 @@ from export.folded import fold
 from export.onnx_file import to_bytes
 from export.profile import optimized_graph
 from export.session import onnx_runner
-from models.records import InputSpec, example, sizes_of
+from models.records import InputSpec, OutputSpec, example, sizes_of
 from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, residual_net, stream
 
 
@@ -104,7 +106,9 @@ def test_channel_means_are_numpys():
     batches = data(model)
     node = next(n for n in model.onnx.graph if n.op_type == "Conv")
     channels = node.inputs[1].shape[0]
-    found = channel_means(model, {node.name: (channels, 1, 1)}, batches)[node.name]
+    means, fed = channel_means(model, {node.name: (channels, 1, 1)}, batches)
+    found = means[node.name]
+    np.testing.assert_array_equal(np.concatenate([run["x"] for run in fed]), np.concatenate([b["x"] for b in batches]))
     watched = model.onnx.clone()
     watched.graph.outputs.append(next(v for n in watched.graph if n.name == node.name for v in n.outputs))
     run = onnx_runner(replace(model, network=watched))
@@ -121,9 +125,9 @@ def test_a_walk_finds_what_the_whole_graph_gives_layer_by_layer(build):
     found = BiasCorrection(model, batches)(made, "once")
     slow, dims = made.clone(), {layer.name: layer.dims for layer in _layers(made)}
     assert dims
-    wanted = channel_means(model, dims, batches)
+    wanted, _ = channel_means(model, dims, batches)
     for name in (node.name for node in made.graph if node.name in dims):
-        mean = channel_means(replace(model, network=slow), {name: dims[name]}, batches)[name]
+        mean = channel_means(replace(model, network=slow), {name: dims[name]}, batches)[0][name]
         by = mean - wanted[name]
         # what is fused rounds a few sums the other way
         np.testing.assert_allclose(found[name], by, atol=0.02 * np.abs(wanted[name]).max() + 1e-4)
@@ -158,7 +162,54 @@ def test_weights_that_are_only_stored_in_int8_are_corrected_too():
     made = Quantize(mode="weights")(model, Context(calibration=batches))
     assert mean_error(model, made.model, batches).mean() < 0.1 * mean_error(model, plain.model, batches).mean()
     assert optimized_graph(made.model) == optimized_graph(plain.model)
-    assert set(made.decisions["shifts"]) == {"stem", "out"}
+    assert set(made.decisions["stored_shifts"]) == {"stem", "out"}
+    assert not made.decisions["shifts"]
+
+
+@pytest.mark.parametrize("bias", ["computed", "given", "an output"])
+def test_a_bias_that_is_no_constant_of_its_own_is_left(bias):
+    net = Net(5)
+    weight = net.weight("w", 24, 32)
+    c = net.const("c", np.full(24, 0.1)) if bias == "an output" else "c"
+    if bias == "computed":
+        c = net.op("Slice", "x", *[net.const(n, [i], np.int64) for n, i in (("a", 0), ("b", 24), ("d", 1))], name="c")
+    net.op("Gemm", "x", weight, c, name="layer", transB=1)
+    x = InputSpec(name="x", dtype="float32", dims=("N", 32))
+    given = (x, InputSpec(name="c", dtype="float32", dims=("N", 24))) if bias == "given" else (x,)
+    model = net.model(given, {"y": ("N", 24)})
+    if bias == "an output":
+        model.onnx.graph.outputs.append(model.onnx.graph.initializers["c"])
+        model = replace(model, outputs=(*model.outputs, OutputSpec(name="c", dtype="float32", dims=(24,))))
+    batches = [{name: abs(array) for name, array in batch.items()} for batch in data(model)]
+    for mode in ("weights", "static", "dynamic"):
+        made = Quantize(mode=mode)(model, Context(calibration=batches)).model
+        found = onnx_runner(made)(batches[0])
+        if bias == "an output":
+            np.testing.assert_array_equal(found["c"], np.full(24, 0.1, np.float32))
+
+
+@pytest.mark.parametrize("beta", [0.1, 10.0, 0.0])
+def test_a_bias_that_is_scaled_takes_a_shift_that_is_scaled_back(beta):
+    net = Net(6)
+    weight, bias = net.weight("w", 24, 32), net.const("c", np.full(24, 0.1))
+    net.op("Gemm", "x", weight, bias, name="layer", transB=1, beta=beta)
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"y": ("N", 24)})
+    batches = [{name: abs(array) for name, array in batch.items()} for batch in data(model)]
+    context = Context(calibration=batches)
+    seen, _ = gather(model, context, 256)  # on these the mean is taken away whole
+    found = [
+        mean_error(model, Quantize(mode="weights", correct=each)(model, context).model, seen).mean()
+        for each in (False, True)
+    ]
+    assert found[1] < (1e-3 if beta else 1.01) * found[0]
+
+
+def test_weights_that_become_floats_again_are_not_kept_for_each_run():
+    model = fold(mlp(64))
+    made = Quantize(mode="weights")(model, Context(calibration=data(model)))
+    walk = Walk(made.model.onnx, {"second"}, [{"x": b["x"][:1]} for b in data(model)])
+    walk._advance(0)
+    assert all(array.nbytes < 64 * 64 for kept in walk.kept for array in kept.values())
 
 
 def test_a_streaming_network_is_stepped():

@@ -2,14 +2,18 @@
 
 import gc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compress.base import Context
 from compress.own_arrays import task_of
 from compress.quantization.calibration import histograms
 from compress.quantization.calibration_data import (
+    Joined,
     Kept,
     all_alike,
     count,
@@ -22,7 +26,7 @@ from compress.quantization.calibration_data import (
 from compress.quantization.quantize import Quantize
 from models.errors import DataError
 from models.records import InputSpec, example
-from tests.compress.onnx_nets import mlp
+from tests.compress.onnx_nets import mlp, stream
 
 
 def batches(model, rows, seed=100):
@@ -79,6 +83,33 @@ def test_validation_rows_are_taken_without_labels_up_to_a_number_and_a_size(want
     if found:
         rows = np.concatenate([batch["x"] for batch in taken])
         np.testing.assert_array_equal(rows, np.concatenate([inputs["x"] for inputs, _ in task.validation])[:found])
+
+
+@pytest.mark.parametrize("wanted", [0, -10])
+def test_no_validation_rows_are_asked_for_where_there_are_enough(wanted):
+    task = task_of({"x": np.ones((100, 32), np.float32)}, None, mlp(), source="made")
+    assert len(validation_of(mlp(), task, wanted)) == 0
+
+
+def test_a_last_batch_that_is_too_small_ends_the_validation_rows():
+    model = replace(mlp(), inputs=(InputSpec(name="x", dtype="float32", dims=(8, 32)),))
+    task = SimpleNamespace(validation=[({"x": np.ones((n, 32), np.float32)}, None) for n in (8, 5)])
+    assert count(validation_of(model, task, 100)) == 8
+
+
+def test_of_a_network_with_states_no_validation_rows_are_taken():
+    model = stream()
+    task = SimpleNamespace(validation=[(batches(model, [4])[0], None)])
+    assert len(validation_of(model, task, 100)) == 0
+
+
+@given(st.lists(st.integers(), max_size=5), st.lists(st.integers(), max_size=5))
+def test_two_sequences_joined_are_one(first, second):
+    both = Joined(first, second)
+    assert list(both) == [*first, *second] == both[:]
+    assert len(both) == len(first) + len(second)
+    with pytest.raises(IndexError):
+        both[len(both)]
 
 
 def test_without_data_of_its_own_the_context_gives_the_models_sample():

@@ -154,6 +154,21 @@ def test_a_layer_is_stored_as_the_table_says(tmp_path):
     assert kinds["stem.weight_q"] == "INT8" and kinds["body.weight_half"] == "FLOAT16"
 
 
+def test_shifts_of_layers_in_int8_are_not_taken_off_those_that_are_only_stored(tmp_path):
+    model = conv_net()
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    table = edited(made, tmp_path / "t.json", stem="int8 weights", body="int8 weights", head="int8 weights")
+    outcome = Quantize(decisions=table)(model, Context())
+    plain_one = Quantize(mode="weights")(model, Context())
+    x = data(model, 1, seed=7)[0]
+    for name in ("stem.bias", "body.bias", "head.bias"):
+        np.testing.assert_array_equal(
+            outcome.model.onnx.graph.initializers[name].const_value.numpy(),
+            plain_one.model.onnx.graph.initializers[name].const_value.numpy(),
+        )
+    assert np.isfinite(onnx_runner(outcome.model)(x)["logits"]).all()
+
+
 def test_a_layer_without_a_range_in_the_table_says_so_and_not_that_no_data_pass_it(tmp_path):
     model = conv_net()
     made = Quantize(mode="static", skip=("head",))(model, Context(calibration=data(model)))

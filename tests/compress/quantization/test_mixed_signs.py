@@ -20,8 +20,8 @@ from compress.quantization.ways import Way
 from export.device import find_device
 from export.folded import fold
 from export.onnx_file import to_bytes
-from models.records import example, sizes_of
-from tests.compress.onnx_nets import attention, conv_net, depthwise_net, mlp, recurrent
+from models.records import InputSpec, example, sizes_of
+from tests.compress.onnx_nets import Net, attention, conv_net, depthwise_net, mlp, recurrent
 
 
 def data(model, rows=32, seed=0):
@@ -87,6 +87,19 @@ def test_as_few_layers_as_keep_the_score_are_unsigned():
     layers = [note.layer for note in mixed[0].changed]
     assert 0 < len(mixed[0].way.unsigned_layers) < len(layers)
     assert "second" in mixed[0].way.unsigned_layers
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_a_weight_that_two_layers_read_has_one_sign_and_is_stored_once(kind):
+    net = Net(5)
+    weight, bias = net.weight("w", 32, 32), net.const("b", np.full(32, 0.1))
+    y = net.op("Relu", net.op("Gemm", "x", weight, bias, name="one", transB=1), name="relu")
+    net.op("Gemm", y, weight, bias, name="two", transB=1)
+    model = fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"y": ("N", 32)}))
+    sizes = [
+        len(to_bytes(maker_of(model).make(Way(kind=kind, unsigned_layers=names)).model)) for names in ((), ("two",))
+    ]
+    assert sizes[1] < sizes[0] + 32 * 32 / 2
 
 
 def test_where_a_signed_candidate_keeps_the_score_nothing_is_mixed():
