@@ -14,15 +14,13 @@ from compress.base import Note
 from compress.quantization.bias_correction import Means
 from compress.quantization.calibrated import Calibrated
 from compress.quantization.calls import Key, calls, sharing
-from compress.quantization.carriers import CARRIERS, EXACT
 from compress.quantization.dynamic_int8 import has_loops, write_dynamic
 from compress.quantization.equalize import Name
 from compress.quantization.half import compute_half, store_exact_half, store_half
 from compress.quantization.histogram import Range
 from compress.quantization.masks import Fills
 from compress.quantization.onnx_weights import everywhere, exactly, weights_of
-from compress.quantization.origins import Ids, origins, ranges_by_origin, ranges_by_reader, readers
-from compress.quantization.placement import STATIC, Placement, place
+from compress.quantization.placing import Placing
 from compress.quantization.raised import PAIRS_OPSET
 from compress.quantization.range_methods import Method
 from compress.quantization.schemes import Scheme
@@ -145,13 +143,13 @@ class Maker:
                 raise CompressError(f"the graph is of opset {opset_of(network)}, and could not be raised to 13")
             written_out(network)
         layers = calls(graphs)
-        floats = self._floats(graphs, layers)
+        floats = self.placing.floats(graphs, layers, self.floats)
         unsigned = sharing(graphs, layers, way.unsigned_layers)
         shifting = self._shifting(layers)
 
         def edit(form: str, network: ir.Model) -> Edited:
             turned = written_out(network)
-            placement, seen = self._placed(form, network, floats[form], wide=way.wide)
+            placement, seen = self.placing.placed(form, network, floats[form], wide=way.wide)
             computing = (*placement.layers, *(node for node in everywhere(network) if node in placement.products))
             changed = [Note(n.name or "", f"{n.op_type} in int8, ranges from calibration") for n in computing]
             refused = placement.refused
@@ -241,7 +239,7 @@ class Maker:
         def edit(form: str, network: ir.Model) -> Edited:
             if not self.scheme.half_computes:
                 return (network, *store_half(network, skip=self.skip))
-            return compute_half(network, seen._seen(form), skip=self.skip)
+            return compute_half(network, seen.placing.seen(form), skip=self.skip)
 
         return self._made(way, edit)
 
@@ -263,81 +261,10 @@ class Maker:
         shifts = ({}, {}) if shifting is None else (shifting.found, shifting.stored)
         return Candidate(way.name, replace(model, forms=forms), tuple(changed.values()), left, way, *shifts)
 
-    def _seen(self, form: str) -> Mapping[str, Range]:
-        """Ranges of a graph's own tensors."""
-        return self.ranges if form == MAIN else self.of_forms.get(form, {})
-
-    def place(self, network: ir.Model, floats: Mapping[str, str], starting: Collection[str] = EXACT) -> Placement:
-        """What computes in integers in a network, but for these layers, as the device has it.
-
-        Where the runtime fuses nothing, nothing starts from float: what a vendor's tool makes of it nobody here sees.
-        """
-        return place(
-            network,
-            skip=self.skip,
-            clips=self.scheme.activations == "u8",
-            floats=floats,
-            products=self.scheme.products,
-            starting=starting if self.scheme.fuses else (),
-        )
-
-    def _placed(
-        self, form: str, network: ir.Model, floats: Mapping[str, str], *, wide: bool = False
-    ) -> tuple[Placement, Mapping[str, Range]]:
-        """The placement in one graph and its ranges: those calibration saw in it, else the main graph's, by layer.
-
-        Where both know a tensor and differ by no more than rounding it has the main graph's range, so that a layer
-        rounds alike in all forms. Carriers start from float tensors only where the ranges of those are known.
-        """
-        ids: Ids = {}
-        known = ranges_by_origin(self.model.onnx, self.ranges, ids)
-        own, numbers = self._seen(form), origins(network, ids)
-        read = ranges_by_reader(self.model.onnx, self.ranges)
-
-        def range_of(value: ir.Value) -> Range | None:
-            mine, main = own.get(value.name or ""), known.get(numbers.get(value, -1))
-            if mine is not None and (main is None or form == MAIN or not main.near(mine)):
-                return mine
-            return main or next((read[reader] for reader in readers(value) if reader in read), None)
-
-        tiers: tuple[Collection[str], ...] = (CARRIERS, EXACT, ()) if wide else (EXACT, ())
-        starting, *fewer = tiers
-        while True:
-            placement = self.place(network, floats, starting)
-            roots = {placement.root(value) for value in placement.rounded}
-            found = {value.name or "": seen for value in roots if (seen := range_of(value)) is not None}
-            missing = {value for value in roots if value.name not in found}
-            if not missing:
-                return placement, found
-            if fewer:
-                starting, *fewer = fewer
-                continue
-            starting, *fewer = tiers
-            floats = {**dict.fromkeys(_beside(placement, missing), self.unseen), **floats}
-
-    def _floats(
-        self, graphs: Mapping[str, ir.Model], layers: Mapping[str, Mapping[str, Key]]
-    ) -> dict[str, dict[str, str]]:
-        """In each form the nodes that stay in float because their layer does in another one, with the reason."""
-        floats: dict[str, dict[str, str]] = {form: dict(self.floats) if form == MAIN else {} for form in graphs}
-        while len(graphs) > 1:
-            placed: dict[str, list[str]] = {}
-            refused: dict[Key, str] = {}
-            for form, network in graphs.items():
-                placement, _ = self._placed(form, network, floats[form])
-                placed[form] = [node.name or "" for node in placement.layers]
-                left = {note.layer: note.text for note in placement.refused}
-                for node in network.graph.all_nodes():
-                    if node.op_type in STATIC and weights_of(node) and node.name in left:
-                        refused.setdefault(layers[form][node.name], f"float in form {form!r}: {left[node.name]}")
-            new = {
-                form: {name: refused[layers[form][name]] for name in names if layers[form][name] in refused}
-                for form, names in placed.items()
-            }
-            if not any(new.values()):
-                break
-            floats = {form: {**floats[form], **new[form]} for form in graphs}
-        return floats
+    @property
+    def placing(self) -> Placing:
+        """Where what computes in integers is placed, with these ranges."""
+        return Placing(self.model, self.scheme, self.skip, self.ranges, self.of_forms, self.unseen)
 
     def _finished(
         self,
@@ -365,13 +292,3 @@ class Maker:
         names = {note.layer for note in stored}
         kept = [note for note in refused if note.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept
-
-
-def _beside(placement: Placement, missing: set[ir.Value]) -> frozenset[str]:
-    """Names of the layers that read or give a tensor whose range nobody knows, all of them if none does so directly."""
-    names = {
-        node.name or ""
-        for node in placement.chosen - placement.carriers
-        if any(placement.root(v) in missing for v in (*placement.reads(node), *placement.results(node)))
-    }
-    return frozenset(names or {node.name or "" for node in placement.chosen - placement.carriers})

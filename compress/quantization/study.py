@@ -79,7 +79,7 @@ def study(maker: Maker, whole: Candidate, unseen: Sequence[Arrays], context: Con
     network = maker.model.onnx.clone()
     written_out(network)
     floats = {note.layer: note.text for note in (*whole.skipped, *whole.changed) if not IN_INT8.match(note.text)}
-    placement = maker.place(network, floats)
+    placement = maker.placing.place(network, floats)
     layers = [node.name or "" for node in everywhere(network) if node in placement.chosen - placement.carriers]
     found = sensitivities(maker, whole.way, layers, unseen, progress=context.progress)
     times = None
@@ -118,7 +118,7 @@ def _goes_further(maker: Maker, floats: Floats) -> bool:
     """Whether more computes in integers where any carrier may start from float tensors."""
     network = maker.model.onnx.clone()
     written_out(network)
-    few, more = (maker.place(network, {**maker.floats, **floats}, one).carriers for one in (EXACT, CARRIERS))
+    few, more = (maker.placing.place(network, {**maker.floats, **floats}, one).carriers for one in (EXACT, CARRIERS))
     return len(more) > len(few)
 
 

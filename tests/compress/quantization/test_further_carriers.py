@@ -211,7 +211,9 @@ def test_auto_is_offered_it_where_it_goes_further_and_a_clock_can_tell(build, ti
     maker = maker_of(build())
     field = Field(maker, keeps)
     whole = maker.make(STATIC)
-    looked = Study(whole, maker.place(maker.model.network, {}), times=LayerTimes({}, {}, {}, {}, {}) if timed else None)
+    looked = Study(
+        whole, maker.placing.place(maker.model.network, {}), times=LayerTimes({}, {}, {}, {}, {}) if timed else None
+    )
     explore(field, looked)
     found = [one for one in field.candidates.values() if one.way.wide]
     assert len(found) == offered

@@ -96,9 +96,8 @@ def test_a_weight_that_two_layers_read_has_one_sign_and_is_stored_once(kind):
     y = net.op("Relu", net.op("Gemm", "x", weight, bias, name="one", transB=1), name="relu")
     net.op("Gemm", y, weight, bias, name="two", transB=1)
     model = fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"y": ("N", 32)}))
-    sizes = [
-        len(to_bytes(maker_of(model).make(Way(kind=kind, unsigned_layers=names)).model)) for names in ((), ("two",))
-    ]
+    ways = [Way(kind=kind, unsigned_layers=names) for names in ((), ("two",))]
+    sizes = [len(to_bytes(maker_of(model).make(way).model)) for way in ways]
     assert sizes[1] < sizes[0] + 32 * 32 / 2
 
 
