@@ -73,7 +73,7 @@ class Quantize:
             "squared error; auto tries others where this one loses too much"
         },
     )
-    correct: bool = field(default=True, metadata={"help": "take the mean error of each static int8 layer off its bias"})
+    correct: bool = field(default=True, metadata={"help": "take the mean error that int8 weights make off each bias"})
     equalize: bool = field(
         default=False,
         metadata={
