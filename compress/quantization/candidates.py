@@ -46,7 +46,7 @@ class Candidate:
     """A model that may be returned: how it was made, what changed, and what stayed in float and why.
 
     `shifts` were taken off its biases, by node of the main graph; `stored_shifts` off those of layers in float whose
-    weights are stored in integers.
+    weights are stored in integers. `floats` stay in float beside those that the maker leaves so.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Candidate:
     way: Way = _FLOAT
     shifts: Means = field(default_factory=dict)
     stored_shifts: Means = field(default_factory=dict)
+    floats: frozenset[str] = frozenset()
 
     @property
     def calibration(self) -> Method | None:

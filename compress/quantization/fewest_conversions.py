@@ -41,7 +41,13 @@ class Tensors:
         self._edges: Edges = {}
 
     def add(
-        self, tensor: Hashable, producer: Hashable | None, readers: Iterable[Hashable | None], *, either: bool = False
+        self,
+        tensor: Hashable,
+        producer: Hashable | None,
+        readers: Iterable[Hashable | None],
+        *,
+        either: bool = False,
+        weight: int = 1,
     ) -> None:
         """Add a tensor.
 
@@ -50,16 +56,22 @@ class Tensors:
             producer: the node that makes it.
             readers: those that read it.
             either: whether its producer, in integers, can give floats too: then only readers of both kinds cost.
+            weight: of a conversion.
         """
         rounded, back = ("rounded", tensor), ("back", tensor)
         for reader in readers:
             self._edge(self._side(reader), rounded, _NEVER)
             self._edge(back, self._side(reader), _NEVER)
         if either:
-            self._edge(rounded, back, 1)
+            self._edge(rounded, back, weight)
         else:
-            self._edge(rounded, self._side(producer), 1)
-            self._edge(self._side(producer), back, 1)
+            self._edge(rounded, self._side(producer), weight)
+            self._edge(self._side(producer), back, weight)
+
+    def prefer(self, node: Hashable, integers: int, in_float: int) -> None:
+        """Say what a free node weighs on either side."""
+        self._edge(_INTEGERS, self._side(node), in_float)
+        self._edge(self._side(node), _FLOAT, integers)
 
     def _side(self, node: Hashable | None) -> Hashable:
         if node in self._free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,7 @@ class Field:
     def try_without(self, way: Way, floats: Floats) -> None:
         """Judge a candidate in which some layers stay in float, and offer it."""
         way = _signed(way, floats)
-        if any(one.way == way and one.name.endswith(floats.words) for one in self.candidates.values()):
+        if any(one.way == way and one.floats == set(floats) for one in self.candidates.values()):
             return
         with self.refusing(self.name_without(way, floats)):
             made = self.without(way, floats)
@@ -151,9 +152,10 @@ class Field:
     def without(self, way: Way, floats: Floats) -> Candidate:
         """A candidate in which some layers stay in float."""
         made = replace(self.maker, floats={**self.maker.floats, **floats}).make(_signed(way, floats))
-        return replace(made, name=self.name_without(way, floats))
+        return replace(made, name=self.name_without(way, floats), floats=frozenset(floats))
 
     def _take(self, made: Candidate, nodes: Mapping[str, int], loss: Loss) -> None:
+        made = replace(made, name=self._free(made.name))
         self.candidates[made.name], self.nodes[made.name] = made, nodes
         total = sum(nodes.values())
         half = made.way.kind == "fp16" and self.maker.scheme.half_computes
@@ -167,6 +169,11 @@ class Field:
                 half=half,
             )
         )
+
+    def _free(self, name: str) -> str:
+        """The name, with a number where another set of layers is told by the same words."""
+        same = (name if number == 1 else f"{name} ({number})" for number in itertools.count(1))
+        return next(each for each in same if each not in self.candidates)
 
     def _refuse(self, name: str, why: str) -> None:
         self.refused.append({"name": name, "refused": why})

@@ -162,14 +162,14 @@ def _loses(placement: Placement, node: ir.Node, times: LayerTimes) -> bool:
 def _at_border(placement: Placement, node: ir.Node, region: list[ir.Node], peeled: list[str]) -> bool:
     """Whether nothing of the region stands before it, or nothing behind it."""
     there = {n for n in region if (n.name or "") not in peeled}
-    before = any(_producer(value) in there for value in placement.reads(node))
+    before = any(maker_of(value) in there for value in placement.reads(node))
     behind = any(
         use.node in there for value in placement.results(node) if value in placement.replaced for use in value.uses()
     )
     return not (before and behind)
 
 
-def _producer(value: ir.Value) -> ir.Node | None:
+def maker_of(value: ir.Value) -> ir.Node | None:
     """The node that gives a tensor, before a ReLU or Clip that belongs to it."""
     node = value.producer()
     while node is not None and node.op_type in ("Relu", "Clip") and node.inputs[0] is not None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -17,6 +18,7 @@ from compress.base import Context
 from compress.quantization.by_turns import one_sample
 from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.carriers import CARRIERS, EXACT
+from compress.quantization.cheapest_split import cheapest_floats
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
 from compress.quantization.loss import Loss
@@ -95,23 +97,42 @@ def explore(field: Field, looked: Study) -> None:
     More carriers lose something with each tensor that is rounded for them, and some are slower in integers: where they
     could be, the clock and the judge decide.
     """
-    way, floats = looked.whole.way, Floats({})
-    if not any(loss.keeps for _, loss in field.of_kind("static")):
-        fewest = None
-        for stored in dict.fromkeys((way, replace(way, half_rest=way.store_rest))):
-            way = stored
-            if (fewest := fewest_floats(field, looked, way)) is not None:
-                break
-        if fewest is None:
-            return
-        floats = fewest
-    sets = [] if looked.times is None else slower(looked.placement, looked.times)
-    mixtures = [Floats({**floats, **dict.fromkeys(names, SLOW)}) for names in sets]
-    for mixture in [floats, *mixtures]:
+    way = looked.whole.way
+    cut, *others = [[]] if looked.times is None else _quicker(looked.placement, looked.times)
+    mixtures: list[tuple[Way, Floats]] = []
+    if any(loss.keeps for _, loss in field.of_kind("static")):
+        mixtures = [(way, Floats(dict.fromkeys(names, SLOW))) for names in ([], cut, *others)]
+    else:
+        if (kept := _kept(field, looked, Floats({}))) is not None:
+            way, floats = kept
+            mixtures = [(way, Floats({**floats, **dict.fromkeys(names, SLOW)})) for names in ([], *others)]
+        if cut and (kept := _kept(field, looked, Floats(dict.fromkeys(cut, SLOW)))) is not None:
+            mixtures.append(kept)
+    for way, mixture in mixtures:
         wider = looked.times is not None and _goes_further(field.maker, mixture)
         for operators, wide in product((False, True) if field.maker.scheme.fuses else (False,), (False, True)):
             if (wider if wide else mixture) and len(mixture) < len(looked.sensitivities or looked.placement.layers):
                 field.try_without(replace(way, operators=operators, wide=wide), mixture)
+
+
+def _kept(field: Field, looked: Study, base: Floats) -> tuple[Way, Floats] | None:
+    """How the score is kept with as few layers in float as it takes, beside those of the base; None where it is not.
+
+    Their weights are stored in 8 bits, or in half where that is what loses.
+    """
+    way = looked.whole.way
+    for stored in dict.fromkeys((way, replace(way, half_rest=way.store_rest))):
+        if (floats := fewest_floats(field, looked, stored, base)) is not None:
+            return stored, floats
+    return None
+
+
+def _quicker(placement: Placement, times: LayerTimes) -> list[list[str]]:
+    """Sets of layers that may be left in float for the sake of time: by a cut, which may be empty, and others."""
+    cut = cheapest_floats(placement, times)
+    if len(cut) == len(placement.layers):
+        cut = []  # that is float
+    return [cut, *(names for names in slower(placement, times) if set(names) != set(cut))]
 
 
 def _goes_further(maker: Maker, floats: Floats) -> bool:
@@ -122,7 +143,9 @@ def _goes_further(maker: Maker, floats: Floats) -> bool:
     return len(more) > len(few)
 
 
-def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
+def fewest_floats(
+    field: Field, looked: Study, way: Way, base: Mapping[str, str] = MappingProxyType({})
+) -> Floats | None:
     """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
 
     The candidate that was found is offered.
@@ -131,11 +154,13 @@ def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
         field: that judges.
         looked: what each layer costs.
         way: how to make it.
+        base: layers that stay in float beside them, each with the reason.
     """
-    ranked = sorted(looked.sensitivities, key=lambda name: looked.sensitivities[name])
+    costs = looked.sensitivities
+    ranked = sorted((name for name in costs if name not in base), key=lambda name: costs[name])
 
     def floats(count: int) -> Floats:
-        return Floats(dict.fromkeys(ranked[:count], COSTS))
+        return Floats({**base, **dict.fromkeys(ranked[:count], COSTS)})
 
     tried: dict[int, tuple[Candidate, Loss]] = {}
 
@@ -145,7 +170,7 @@ def fewest_floats(field: Field, looked: Study, way: Way) -> Floats | None:
             tried[count] = made, field.judge(made.model)
         return count in tried and tried[count][1].keeps
 
-    count = fewest(len(ranked) - 1, keeps)
+    count = 0 if base and keeps(0) else fewest(len(ranked) - 1, keeps)
     if count is None:
         return None
     field.offer(*tried[count])
