@@ -22,7 +22,7 @@ def total(placement, times, floats):
     for value in placement.rounded:
         made = maker_of(value) in inside
         readers = [use.node in inside for use in value.uses()] + [False] * value.is_graph_output()
-        spent += times.conversion(value.name) * (any(readers) and not made or made and not all(readers))
+        spent += times.conversion(value.name) * ((any(readers) and not made) or (made and not all(readers)))
     return spent
 
 
