@@ -173,14 +173,13 @@ def export(call: Call, model: str, output: str | None, opset: int | None, as_sou
 @takes("model", "data", "say")
 def verify(call: Call, reference: str, candidate: str, floor_db: float) -> None:
     """Hold a model to another: names, types and free dimensions, and outputs above a floor; status 3 says no."""
+    from compress.choices import decides
     from export.parity import verify as hold
 
     one, other = call.load(reference), call.load(candidate)
-    found = hold(one, other, floor_db=floor_db, batches=call.batches(one))
-    call.console.result(
-        f"{candidate} agrees with {reference}: {found.sqnr_db:.1f} dB, largest difference {found.max_abs:.3g}, "
-        f"{found.decision_flip_rate:.2%} of decisions flipped"
-    )
+    choices = [spec.name for spec in one.outputs if decides(spec, one)]
+    found = hold(one, other, floor_db=floor_db, batches=call.batches(one), choices=choices)
+    call.console.result(f"{candidate} agrees with {reference}: {found.text}")
     call.console.document(reference=reference, candidate=candidate, floor_db=floor_db, parity=found)
 
 

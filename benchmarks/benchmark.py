@@ -100,7 +100,10 @@ def _must_be_here(device: Device) -> None:
 
 
 def step_of(subject: Subject, device: Device, threads: int) -> Callable[[], object]:
-    """One call of the model: its whole input, or one step that carries its states on."""
+    """One call of the model: its whole input, or one step that carries its states on.
+
+    A state that grows, a cache, stays as long as it is: the time would be that of another length at each call.
+    """
     assert device.provider is not None
     made = session(subject.model, provider=device.provider, threads=threads)
     feeds = dict(subject.inputs)
@@ -108,6 +111,8 @@ def step_of(subject: Subject, device: Device, threads: int) -> Callable[[], obje
     run = made.run
     outputs = [value.name for value in made.get_outputs()]
     fed = [(s.name, outputs.index(s.state_of)) for s in subject.model.inputs if s.state_of is not None]
+    first = run(None, feeds) if fed else []
+    fed = [(name, position) for name, position in fed if first[position].shape == feeds[name].shape]
     if not fed:
         return lambda: run(None, feeds)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from export.same_inputs import Place, known_lengths, same_arrays, usual_sizes
+from export.same_inputs import Place, known_lengths, same_arrays, same_numbers, usual_sizes
 from export.session import check_arrays
 from models.errors import UsageError
 from models.records import Arrays, Model, example, sizes_of
@@ -50,6 +50,7 @@ def subjects(
     Raises:
         UsageError, DataError: as `as_shipped`.
     """
+    models = same_numbers(models)
     known = known_lengths(models)
     made = [as_shipped(model, name, batch, sizes, data, seed, known=known) for model, name in named(models)]
     shared = same_arrays([one.model for one in made], [one.inputs for one in made])

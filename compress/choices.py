@@ -8,6 +8,7 @@ from typing import Any
 from models.records import Model, OutputSpec
 
 _ALONG = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")  # the numbers stay what they are
+_SCALED = ("Add", "Div", "Mul", "Sub")
 _CHANCES = ("Softmax", "LogSoftmax")
 _VECTORS = ("LayerNormalization", "LpNormalization", "Relu", "SimplifiedLayerNormalization", "Tanh")
 
@@ -70,13 +71,22 @@ def _torch_tables(model: Model) -> Iterator[tuple[int, int]]:
 
 def _is_vector(spec: OutputSpec, model: Model) -> bool:
     """Whether what ends in this output is the features of something: an activation, a norm, a division by one."""
-    if _made_by(spec, model, _VECTORS):
-        return True
     node = _maker(spec, model)
+    while node is not None and node.op_type in _SCALED and (inner := _beside_a_constant(node)) is not None:
+        source = _source(inner)
+        node = None if source is None else source.producer()
+    if node is not None and node.op_type in _VECTORS:
+        return True
     if node is None or node.op_type != "Div":
         return False
     above, below = node.inputs[0].producer(), node.inputs[1].producer()
     return below is not None and below.op_type != "Constant" and not (above is not None and above.op_type == "Exp")
+
+
+def _beside_a_constant(node: Any) -> Any:
+    """What a constant is added to, or multiplied with; None where neither side is one, or both are."""
+    values = [value for value in node.inputs if value is not None and value.const_value is None]
+    return values[0] if len(node.inputs) == 2 and len(values) == 1 else None
 
 
 def _made_by(spec: OutputSpec, model: Model, kinds: tuple[str, ...]) -> bool:

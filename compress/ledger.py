@@ -18,7 +18,7 @@ from export.called import called
 from export.cost import Cost, cost
 from export.machine import machine, versions
 from export.onnx_file import to_bytes
-from export.same_inputs import known_lengths, same_arrays, usual_sizes
+from export.same_inputs import known_lengths, same_arrays, same_numbers, usual_sizes
 from export.save import shipped
 from export.session import session
 from export.stepped import any_batch
@@ -195,7 +195,7 @@ def _scored(line: LedgerLine, task: Task, first: Score, score: Score) -> LedgerL
 
 
 def _times(walked: Sequence[Step], sizes: Sequence[Mapping[str, int]], stopwatch: Stopwatch) -> Timings:
-    models = [step.shipped for step in walked]
+    models = same_numbers([step.shipped for step in walked])
     own = [example(model.inputs, sizes_of(model, **usual)) for model, usual in zip(models, sizes, strict=True)]
     fed = zip(models, same_arrays(models, own), strict=True)
     return stopwatch.time({str(number): _call(model, inputs, stopwatch) for number, (model, inputs) in enumerate(fed)})

@@ -37,7 +37,7 @@ def write_metadata(model: Model, forms: Mapping[str, str] = {}) -> dict[str, str
         "preprocess": _without_defaults(asdict(model.preprocess)) if model.preprocess else None,
         "history": [dict(step) for step in model.history],
         "typical": dict(model.typical),
-        "inputs": {spec.name: own for spec in model.inputs if (own := _input_facts(spec) | _settled(model, spec))},
+        "inputs": input_facts(model),
         "forms": dict(forms),
         "versions": versions(),
     }
@@ -65,7 +65,7 @@ def read_metadata(model: Model, source: str) -> tuple[Model, dict[str, str]]:
             )
         model = replace(
             model,
-            inputs=tuple(replace(spec, **_known(facts.get("inputs", {}).get(spec.name, {}))) for spec in model.inputs),
+            inputs=with_input_facts(model, facts.get("inputs", {})).inputs,
             labels=tuple(facts.get("labels", ())),
             preprocess=_preprocess(facts.get("preprocess")),
             history=tuple(facts.get("history", ())),
@@ -82,6 +82,16 @@ def read_metadata(model: Model, source: str) -> tuple[Model, dict[str, str]]:
             f"{source!r}: the metadata that compress wrote into it are broken ({error}). "
             "Make the file again, or remove its metadata that begin with 'compress.'."
         ) from error
+
+
+def input_facts(model: Model) -> dict[str, dict[str, Any]]:
+    """What is known of inputs besides the graph, by name, as JSON has it: states, numbers beside the rows."""
+    return {spec.name: own for spec in model.inputs if (own := _input_facts(spec) | _settled(model, spec))}
+
+
+def with_input_facts(model: Model, facts: Mapping[str, Mapping[str, Any]]) -> Model:
+    """The model with such facts; what is no input of it is left out."""
+    return replace(model, inputs=tuple(replace(spec, **_known(facts.get(spec.name, {}))) for spec in model.inputs))
 
 
 def versions() -> dict[str, str]:

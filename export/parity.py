@@ -9,7 +9,7 @@ one is finite the error is infinite.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,9 @@ class Parity:
         max_abs: largest difference of any element.
         max_rel: that of each output divided by the largest value of the reference's output, the largest of them.
         sqnr_db: as above.
-        decision_flip_rate: share of the rows of the first floating-point output with two elements or more along its
-            last axis, whose largest one is another; None where there is no such output.
+        decision_flip_rate: share of the rows whose largest element is another: of the outputs that decide, or where
+            nobody said which do, of the first floating-point output with two elements or more along its last axis;
+            None where there is no such output.
         shapes: each batch and length tried, as {input: shape}.
     """
 
@@ -44,6 +45,12 @@ class Parity:
     sqnr_db: float
     decision_flip_rate: float | None
     shapes: tuple[Mapping[str, tuple[int, ...]], ...]
+
+    @property
+    def text(self) -> str:
+        """In a line for a person."""
+        flips = "" if self.decision_flip_rate is None else f", {self.decision_flip_rate:.2%} of decisions flipped"
+        return f"{self.sqnr_db:.1f} dB, largest difference {self.max_abs:.3g}{flips}"
 
 
 def parity(
@@ -54,6 +61,7 @@ def parity(
     inputs: Sequence[InputSpec] = (),
     outputs: Sequence[OutputSpec] = (),
     steps: int = 1,
+    choices: Collection[str] | None = None,
 ) -> Parity:
     """Run both on the same batches and compare.
 
@@ -64,12 +72,13 @@ def parity(
         inputs: of the model; needed where it has states.
         outputs: of the model; they tell a state that grows from one that stays.
         steps: how often a streaming model is stepped on each batch, each by its own states.
+        choices: outputs whose largest element is a decision; where it is not said, the first that could be one.
 
     Raises:
         VerificationError: an output is missing, or has another shape.
         DataError: there is no batch.
     """
-    seen = _Differences()
+    seen = _Differences(choices=choices)
     shapes = []
     streaming = any(spec.state_of for spec in inputs)
     for batch in batches:
@@ -90,7 +99,14 @@ def sqnr_db(reference: _Array, candidate: _Array) -> float:
     return seen.result(()).sqnr_db
 
 
-def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB, batches: Sequence[Arrays] = ()) -> Parity:
+def verify(
+    reference: Model,
+    candidate: Model,
+    *,
+    floor_db: float = FLOOR_DB,
+    batches: Sequence[Arrays] = (),
+    choices: Collection[str] | None = None,
+) -> Parity:
     """Hold a candidate to its reference: the same signature, and outputs that agree at several batch sizes and lengths.
 
     Each form is compared. Inputs are the reference's calibration sample where it carries one, and random ones of
@@ -101,6 +117,7 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB, ba
         candidate: torch or ONNX.
         floor_db: the least SQNR.
         batches: to compare the main form on, in place of the sample and random inputs.
+        choices: as of `parity`.
 
     Raises:
         DataError: the reference runs on none of the inputs.
@@ -112,7 +129,7 @@ def verify(reference: Model, candidate: Model, *, floor_db: float = FLOOR_DB, ba
         part = reference if form is None else reference.forms[form]
         a, b = (runner_for(model, form=form) for model in (reference, candidate))
         shown = (form is None and batches) or list(batches_for(reference, form=form))
-        found.append(parity(a, b, shown, inputs=part.inputs, outputs=part.outputs, steps=_STEPS))
+        found.append(parity(a, b, shown, inputs=part.inputs, outputs=part.outputs, steps=_STEPS, choices=choices))
         result = found[-1]
         if not result.sqnr_db >= floor_db:
             where = "" if form is None else f", form {form!r}"
@@ -184,6 +201,7 @@ class _Differences:
     largest: dict[str, float] = field(default_factory=dict)
     flipped: int = 0
     rows: int = 0
+    choices: Collection[str] | None = None
 
     def add(self, reference: Arrays, candidate: Arrays) -> None:
         decided = False
@@ -198,7 +216,9 @@ class _Differences:
                     f"verify: output {name!r} is {list(a.shape)} of the reference and {list(b.shape)} of the candidate."
                 )
             self._add_one(name, a, b)
-            if not decided and a.dtype.kind == "f" and a.ndim and a.shape[-1] > 1:
+            if not a.dtype.kind == "f" or not a.ndim or a.shape[-1] < 2:
+                continue
+            if name in self.choices if self.choices is not None else not decided:
                 decided = True
                 flips = a.argmax(-1) != b.argmax(-1)
                 self.flipped, self.rows = self.flipped + int(flips.sum()), self.rows + flips.size

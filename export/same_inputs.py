@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from models.records import Arrays, Model, sizes_of
+from models.records import Arrays, InputSpec, Model, sizes_of
 
 Place = tuple[str, int]  # an input's name and one of its axes: letters are each model's own
 
@@ -37,6 +38,17 @@ def usual_sizes(model: Model, known: Mapping[Place, int]) -> dict[str, int]:
         if place in known:
             sizes.setdefault(letter, known[place])
     return sizes
+
+
+def same_numbers(models: Sequence[Model]) -> list[Model]:
+    """The models with the numbers beside their rows, such as a sampling rate, that any of them knows."""
+    known = {spec.name: spec.usual for model in models for spec in model.inputs if spec.usual is not None}
+
+    def told(spec: InputSpec) -> InputSpec:
+        here = spec.usual is None and spec.name in known and spec.dims in ((), (1,)) and spec.state_of is None
+        return replace(spec, usual=known[spec.name]) if here else spec
+
+    return [replace(model, inputs=tuple(map(told, model.inputs))) for model in models]
 
 
 def same_arrays(models: Sequence[Model], arrays: Sequence[Arrays]) -> list[Arrays]:

@@ -29,14 +29,17 @@ _IN_MEMORY = 32 * 2**20  # bytes
 
 
 class Joined(Sequence[Arrays]):
-    """Two sequences of batches, one behind the other; a batch that lies on disk is read when it is asked for."""
+    """Two sequences of batches, one behind the other; a batch that lies on disk is read when it is asked for.
+
+    For a model with states each of its `parts` is a sequence that begins anew.
+    """
 
     def __init__(self, first: Sequence[Arrays], second: Sequence[Arrays]) -> None:
-        self._parts = first, second
+        self.parts = first, second
 
     def __len__(self) -> int:
         """The number of batches."""
-        return sum(map(len, self._parts))
+        return sum(map(len, self.parts))
 
     @overload
     def __getitem__(self, index: int) -> Arrays: ...
@@ -48,7 +51,7 @@ class Joined(Sequence[Arrays]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        first, second = self._parts
+        first, second = self.parts
         place = index % len(self)
         return first[place] if place < len(first) else second[place - len(first)]
 
@@ -137,11 +140,10 @@ def gather(
 def validation_of(model: Model, task: Task, samples: int, most_bytes: int = _IN_MEMORY) -> Sequence[Arrays]:
     """Samples of the validation split without labels, so many or so large at most; they fit the model's inputs.
 
-    None of a model with states: the split is another sequence. It ends with what does not fit, such as a last batch
-    that is too small.
+    They end with what does not fit, such as a last batch that is too small.
     """
     taken, room = Kept(), most_bytes
-    if samples <= 0 or any(spec.state_of is not None for spec in model.inputs):
+    if samples <= 0:
         return taken
     for batch, _ in task.validation:
         try:

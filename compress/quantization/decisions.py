@@ -26,6 +26,7 @@ from compress.quantization.schemes import Scheme
 from compress.quantization.turned import written_out
 from compress.quantization.ways import Way
 from export.forms import MAIN
+from export.metadata import input_facts, with_input_facts
 from export.prepare import opset_of
 from models.errors import UsageError, did_you_mean
 from models.records import Model
@@ -54,6 +55,8 @@ class Decisions:
         fills: of masks, by the Softmax behind them.
         reasons: by layer, as the table tells them.
         weights: what tells the network's numbers from those of others; "" where the table does not say.
+        inputs: what was known of inputs besides the graph, by name: states, numbers beside the rows.
+        typical: a usual size by free letter.
     """
 
     device: str
@@ -67,6 +70,14 @@ class Decisions:
     stored_shifts: Mapping[str, Array] = field(default_factory=dict)
     factors: Mapping[Name, Array] = field(default_factory=dict)
     fills: Fills = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    typical: Mapping[str, int] = field(default_factory=dict)
+
+    def remembered(self, model: Model) -> Model:
+        """The model with what the table knows of its inputs, where the model itself knows nothing."""
+        own = input_facts(model)
+        told = with_input_facts(model, {name: facts for name, facts in self.inputs.items() if name not in own})
+        return replace(told, typical={**self.typical, **model.typical})
 
 
 def document(
@@ -99,6 +110,8 @@ def document(
         "stored_shifts": {layer: shift.tolist() for layer, shift in made.stored_shifts.items()},
         "factors": [{"constants": list(name), "by": one.tolist()} for name, one in by.factors.items()],
         "fills": dict(maker.fills) if made.way.kind != "float" else {},
+        "inputs": input_facts(maker.model),
+        "typical": dict(maker.model.typical),
     }
 
 
@@ -127,6 +140,8 @@ def read(path: str | Path) -> Decisions:
             stored_shifts=stored,
             factors=factors,
             fills={layer: float(fill) for layer, fill in content.get("fills", {}).items()},
+            inputs={name: dict(facts) for name, facts in content.get("inputs", {}).items()},
+            typical={str(letter): int(size) for letter, size in content.get("typical", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: no decision table that quantize wrote: {_what(error)}.") from error

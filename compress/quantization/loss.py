@@ -9,6 +9,7 @@ from typing import Protocol
 
 from compress.agreement import Agreement, Compared
 from compress.choices import decides
+from compress.quantization.calibration_data import Joined
 from export.session import runner_for, stream
 from export.stepped import any_batch
 from models.intervals import paired_difference
@@ -93,7 +94,9 @@ class ByAgreement:
         )
 
     def _outputs(self, model: Model) -> list[Arrays]:
-        return list(stream(runner_for(model), model.inputs, self.held_out, model.outputs))
+        run = runner_for(model)
+        parts = self.held_out.parts if isinstance(self.held_out, Joined) else (self.held_out,)
+        return [made for part in parts for made in stream(run, model.inputs, part, model.outputs)]
 
 
 def _in_words(noise: float | None, compared: Mapping[str, Compared], choices: Sequence[str]) -> str:

@@ -164,6 +164,7 @@ class Quantize:
                 f"quantize: {self.decisions} was decided for {table.device}, and the device is {device.name}. "
                 f"Give --device {table.device}, or decide anew."
             )
+        model = table.remembered(model)
         came = folded(model)
         check_skip(self.skip, model, came.model)
         older = table.way.kind == "static" or opset_of(came.model.onnx) < table.opset

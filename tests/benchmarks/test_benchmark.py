@@ -20,6 +20,7 @@ from export.device import find_device
 from export.machine import machine
 from models.errors import DataError, DeviceError, UsageError
 from models.records import InputSpec, Model, OutputSpec, example
+from tests.compress.onnx_nets import Net
 
 QUICK = {"seconds": 0.02}
 
@@ -242,3 +243,14 @@ def test_a_torch_model_is_exported_first():
     (row,) = benchmark([from_entry(find("autoencoder"), weights=False, tiny=True)], batch=2, **QUICK).benchmarks
     assert (row.model, row.dtype, row.batch) == ("autoencoder", "float32", 2)
     assert row.median_ms > 0 and row.macs > 0
+
+
+def test_a_cache_is_timed_at_one_length():
+    """Fed back it would be longer at each call, and the time that of no length."""
+    net = Net(3)
+    net.op("Concat", "past", net.op("Unsqueeze", "x", net.const("axis", [1], np.int64), name="new"), name="all", axis=1)
+    x = InputSpec(name="x", dtype="float32", dims=("N", 4))
+    past = InputSpec(name="past", dtype="float32", dims=("N", "P", 4), state_of="present")
+    model = net.model((x, past), {"present": ("N", "Q", 4)}, typical={"P": 6})
+    step = step_of(as_shipped(model, "cache", 2, {}, None, 0), find_device("cpu"), 1)
+    assert [step()[0].shape for _ in range(3)] == [(2, 7, 4)] * 3

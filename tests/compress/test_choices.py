@@ -63,3 +63,14 @@ def test_features_that_end_in_a_norm_or_an_activation_decide_nothing(kind):
     net.op(kind, y, *([more[kind]()] if kind in more else []), name="end")
     model = net.model(mlp().inputs, {"y": ("N", 8)})
     assert not decides(model.outputs[0], model)
+
+
+@pytest.mark.parametrize(("kind", "decide"), [("Tanh", False), ("Sigmoid", True)])
+def test_a_scale_behind_an_activation_changes_nothing(kind, decide):
+    """Two coordinates, a tanh times their reach and shifted, are no two classes."""
+    net = Net()
+    y = net.op(kind, net.linear("x", 32, 2, name="last"), name="bounded")
+    y = net.op("Mul", y, net.const("reach", 0.001), name="scaled")
+    net.op("Add", net.const("middle", [0.5, 0.5]), y, name="end")
+    model = net.model(mlp().inputs, {"y": ("N", 2)})
+    assert decides(model.outputs[0], model) == decide

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from compress.on_test import score_on_test
+from compress.on_test import OnTest, score_on_test
 from compress.own_arrays import task_of
 from export.to_onnx import to_onnx
 from export.wrap import Model
+from models.records import Score
 from tests.compress.small_tasks import CountingTask, digits
 
 
@@ -99,3 +100,15 @@ def test_without_labels_the_noise_is_told_beside_the_decisions():
     power = np.mean((wanted - wanted.mean(0)) ** 2)
     assert told.text.endswith(f", outputs at {10 * np.log10(power / np.mean((found - wanted) ** 2)):.1f} dB")
     assert "outputs at" not in score_on_test(task, layer(0.0), layer(0.0)).text
+
+
+@pytest.mark.parametrize(("flipped", "warned"), [(0, False), (1, False), (2, True)])
+def test_a_single_row_of_few_is_no_more_than_a_point(flipped, warned):
+    """Of forty rows each is 2.5 points: the judge of a candidate forgives one, and so does the warning."""
+
+    def score(rows):
+        return Score(value=float(rows.mean()), low=0.0, high=1.0, n=40, unit="agreement", samples=rows)
+
+    before, after = score(np.ones(40)), score(np.where(np.arange(40) < flipped, 0.0, 1.0))
+    told = OnTest(before=before, after=after, drop=flipped / 40, drop_low=0.0, drop_high=0.1)
+    assert bool(told.beyond(1.0)) == warned

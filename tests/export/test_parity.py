@@ -127,3 +127,18 @@ def test_a_missing_output_and_another_shape_are_named():
         parity(lambda b: {"y": b["x"]}, lambda b: {"z": b["x"]}, batch)
     with pytest.raises(VerificationError, match=r"\[2\] of the reference and \[1\]"):
         parity(lambda b: {"y": b["x"]}, lambda b: {"y": b["x"][:1]}, batch)
+
+
+def test_only_outputs_that_decide_have_decisions():
+    wanted, found = (
+        {"y": np.array([[0.0, 1.0]]), "z": np.zeros((1, 3))},
+        {"y": np.array([[1.0, 0.0]]), "z": np.zeros((1, 3))},
+    )
+    for choices, rate in ((None, 1.0), (("y",), 1.0), (("z",), 0.0), ((), None)):
+        found_rate = parity(lambda _: wanted, lambda _: found, [{}], choices=choices).decision_flip_rate
+        assert found_rate == rate
+
+
+def test_an_agreement_without_decisions_can_be_told():
+    told = parity(lambda _: {"y": np.ones((2, 1))}, lambda _: {"y": np.ones((2, 1)) * 1.1}, [{}]).text
+    assert told == "20.0 dB, largest difference 0.1"

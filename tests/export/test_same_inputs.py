@@ -1,8 +1,10 @@
 """Models that are compared see one length and the same numbers, whichever of them knows the length."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from export.same_inputs import known_lengths, same_arrays, usual_sizes
+from export.same_inputs import known_lengths, same_arrays, same_numbers, usual_sizes
 from models.records import InputSpec, Model, example, sizes_of
 
 
@@ -48,3 +50,11 @@ def test_numbers_are_the_firsts_where_they_fit_and_states_stay():
     np.testing.assert_array_equal(b["h"], a["h"])
     np.testing.assert_array_equal(b["z"], own[1]["z"])
     assert not c["h"].any()
+
+
+def test_a_number_beside_the_rows_that_one_model_knows_is_that_of_all():
+    x, rate = InputSpec(name="x", dtype="float32", dims=("N", 4)), InputSpec(name="rate", dtype="int64", dims=())
+    written, heard = Model(None, (x, rate)), Model(None, (x, replace(rate, usual=16000)))
+    made = same_numbers([written, heard])
+    assert [[spec.usual for spec in one.inputs] for one in made] == [[None, 16000]] * 2
+    assert example(made[0].inputs, {"N": 1})["rate"] == 16000

@@ -23,7 +23,10 @@ from compress.quantization.calibration_data import (
     too_few,
     validation_of,
 )
+from compress.quantization.loss import ByAgreement
 from compress.quantization.quantize import Quantize
+from export.session import onnx_runner
+from export.stream import stream as runs_of
 from models.errors import DataError
 from models.records import InputSpec, example
 from tests.compress.onnx_nets import mlp, stream
@@ -97,10 +100,16 @@ def test_a_last_batch_that_is_too_small_ends_the_validation_rows():
     assert count(validation_of(model, task, 100)) == 8
 
 
-def test_of_a_network_with_states_no_validation_rows_are_taken():
+def test_the_validation_rows_of_a_network_with_states_are_a_sequence_of_their_own():
+    """Also where they come in other batches than the rows before them: 'N' is no one number then."""
     model = stream()
-    task = SimpleNamespace(validation=[(batches(model, [4])[0], None)])
-    assert len(validation_of(model, task, 100)) == 0
+    first, second = (batches(model, [n] * 3, seed=n) for n in (4, 2))
+    task = SimpleNamespace(validation=[({"x": batch["x"]}, None) for batch in second])
+    more = validation_of(model, task, 100)
+    judge = ByAgreement(model, Joined([{"x": batch["x"]} for batch in first], more), 1.0)
+    alone = list(runs_of(onnx_runner(model), model.inputs, [{"x": batch["x"]} for batch in second], model.outputs))
+    for found, wanted in zip(judge.float[3:], alone, strict=True):
+        np.testing.assert_array_equal(found["h_next"], wanted["h_next"])
 
 
 @given(st.lists(st.integers(), max_size=5), st.lists(st.integers(), max_size=5))
