@@ -107,11 +107,10 @@ def step_of(subject: Subject, device: Device, threads: int) -> Callable[[], obje
     assert device.provider is not None
     made = session(subject.model, provider=device.provider, threads=threads)
     feeds = dict(subject.inputs)
-    called(made, feeds, subject.model.name)  # says what is wrong, once; the clock needs no more
+    first = called(made, feeds, subject.model.name)  # says what is wrong, once; the clock needs no more
     run = made.run
     outputs = [value.name for value in made.get_outputs()]
     fed = [(s.name, outputs.index(s.state_of)) for s in subject.model.inputs if s.state_of is not None]
-    first = run(None, feeds) if fed else []
     fed = [(name, position) for name, position in fed if first[position].shape == feeds[name].shape]
     if not fed:
         return lambda: run(None, feeds)

@@ -67,13 +67,13 @@ class Call:
             model = with_states(model, self.state)
         if self.data and is_named(self.data) and not model.data:
             return replace(model, data=self.data)
-        return self._settled(self._at_own_sizes(model))
+        return self._at_own_sizes(model)
 
     def _at_own_sizes(self, model: Model) -> Model:
         """The model with lengths for free dimensions where it knows no usual ones: of the data, or that it runs at."""
         letters = {d for spec in model.inputs for d in spec.dims if isinstance(d, str)} - set(model.typical)
         rows = {spec.dims[0] for spec in model.inputs if spec.dims}
-        beside = any(spec.dims in ((), (1,)) and spec.usual is None for spec in model.inputs)
+        beside = any(spec.is_one_number and spec.usual is None for spec in model.inputs)
         if not (letters or beside) or not (self.data or self.task):
             return self._at_some_sizes(model, bool(letters - rows))
         from export.trials import with_usual
@@ -90,30 +90,31 @@ class Call:
                 for letter, size in zip(spec.dims, inputs[spec.name].shape, strict=False)
                 if letter in wanted
             }
-            return with_usual(replace(model, typical={**model.typical, **found}), inputs)  # type: ignore[dict-item]
+            model = with_usual(replace(model, typical={**model.typical, **found}), inputs)  # type: ignore[dict-item]
+            return self._settled(model, inputs)
         return model
 
-    def _settled(self, model: Model) -> Model:
-        """The model with those lengths of told states that do not grow as they are."""
+    def _settled(self, model: Model, inputs: Arrays | None = None) -> Model:
+        """The model with those lengths of told states that do not grow as they are, seen on inputs or made-up ones."""
+        if not self.state:
+            return model
         from export.settled import settled
         from models.records import example, sizes_of
 
-        if not self.state:
-            return model
-        task = self.find_task(model)
-        made = example([spec for spec in model.inputs if spec.state_of is None], sizes_of(model))
-        return settled(model, made if task is None else next(iter(task.train))[0])
+        plain = [spec for spec in model.inputs if spec.state_of is None]
+        return settled(model, example(plain, sizes_of(model)) if inputs is None else inputs)
 
     def _at_some_sizes(self, model: Model, unknown: bool) -> Model:
         """An ONNX file says no usual length, and not each network takes the one that is tried first."""
         if not unknown or not model.is_onnx or model.sample is not None:
-            return model
+            return self._settled(model)
         from export.trials import runnable
 
         try:
-            return runnable(model)
+            model = runnable(model)
         except CompressError:
             return model  # whoever has to run it says what is wrong
+        return self._settled(model)
 
     def find_task(self, model: Model) -> Task | None:
         """The task of `--task` or `--data`, else of the data that the model names; None where there is none.

@@ -216,9 +216,8 @@ class _Differences:
                     f"verify: output {name!r} is {list(a.shape)} of the reference and {list(b.shape)} of the candidate."
                 )
             self._add_one(name, a, b)
-            if not a.dtype.kind == "f" or not a.ndim or a.shape[-1] < 2:
-                continue
-            if name in self.choices if self.choices is not None else not decided:
+            may_decide = a.dtype.kind == "f" and a.ndim > 0 and a.shape[-1] > 1
+            if may_decide and (not decided if self.choices is None else name in self.choices):
                 decided = True
                 flips = a.argmax(-1) != b.argmax(-1)
                 self.flipped, self.rows = self.flipped + int(flips.sum()), self.rows + flips.size

@@ -45,8 +45,8 @@ def same_numbers(models: Sequence[Model]) -> list[Model]:
     known = {spec.name: spec.usual for model in models for spec in model.inputs if spec.usual is not None}
 
     def told(spec: InputSpec) -> InputSpec:
-        here = spec.usual is None and spec.name in known and spec.dims in ((), (1,)) and spec.state_of is None
-        return replace(spec, usual=known[spec.name]) if here else spec
+        unknown = spec.is_one_number and spec.usual is None
+        return replace(spec, usual=known[spec.name]) if unknown and spec.name in known else spec
 
     return [replace(model, inputs=tuple(map(told, model.inputs))) for model in models]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from export.session import runner_for
-from export.stream import growing
+from export.stream import growing, initial_state
 from models.errors import CompressError
 from models.records import Arrays, InputSpec, Model, Runner
 
@@ -59,24 +59,9 @@ def _rows(model: Model, batch: Arrays, leading: str | None, count: int) -> dict[
 
 def _tried(run: Runner, model: Model, batch: Arrays, lengths: Mapping[str, int]) -> Arrays | None:
     """What the model gives with states of these lengths; None where it does not run."""
-    sizes = {
-        dim: size
-        for spec in model.inputs
-        if spec.name in batch
-        for dim, size in zip(spec.dims, batch[spec.name].shape, strict=False)
-        if isinstance(dim, str)
-    }
-    states = {
-        spec.name: np.full(
-            [{**sizes, **lengths}.get(dim, 1) if isinstance(dim, str) else dim for dim in spec.dims],
-            spec.initial,
-            spec.dtype,
-        )
-        for spec in model.inputs
-        if spec.state_of is not None and spec.name not in batch
-    }
+    begun = initial_state(model.inputs, batch, lengths=lengths)
     try:
-        return run({**batch, **states})
+        return run({**begun, **batch})
     except CompressError:
         return None
 

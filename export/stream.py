@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,11 @@ def _after(inputs: Iterable[InputSpec], made: Arrays) -> dict[str, np.ndarray[An
 
 
 def initial_state(
-    inputs: Iterable[InputSpec], batch: Arrays, outputs: Iterable[OutputSpec] = ()
+    inputs: Iterable[InputSpec],
+    batch: Arrays,
+    outputs: Iterable[OutputSpec] = (),
+    *,
+    lengths: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """What each state is before the first step: its initial value, as large as the batch says.
 
@@ -108,9 +112,10 @@ def initial_state(
         inputs: of the form.
         batch: named arrays of the first step.
         outputs: of the form, where they are known.
+        lengths: by letter, in the place of those of a length that grows.
     """
     inputs = tuple(inputs)
-    sizes = dict.fromkeys(growing(inputs, outputs), 0) | {
+    sizes = dict(lengths if lengths is not None else dict.fromkeys(growing(inputs, outputs), 0)) | {
         dim: size
         for spec in inputs
         if spec.name in batch

@@ -89,8 +89,8 @@ def with_usual(model: Model, batch: Arrays) -> Model:
 
     def told(spec: InputSpec) -> InputSpec:
         array = np.asarray(batch.get(spec.name, ()))
-        beside = spec.dims in ((), (1,)) and spec.state_of is None and array.dtype.kind in "iu"
-        return replace(spec, usual=int(array.flat[0])) if beside and array.size == 1 else spec
+        whole = array.size == 1 and array.dtype.kind in "iu"
+        return replace(spec, usual=int(array.flat[0])) if whole and spec.is_one_number else spec
 
     return replace(model, inputs=tuple(map(told, model.inputs)))
 

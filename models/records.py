@@ -66,6 +66,11 @@ class InputSpec:
     high: int | None = None
     usual: int | None = None
 
+    @property
+    def is_one_number(self) -> bool:
+        """Whether it is a single number beside the rows, and no state."""
+        return self.dims in ((), (1,)) and self.state_of is None
+
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Dimensions as numbers, each letter looked up in sizes; raises KeyError for a letter without one."""
         return tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
@@ -186,13 +187,18 @@ def in_steps(forms: Mapping[str, Model | Form], form: str, given: Arrays) -> lis
 
 
 def watching(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
-    """A session of the graph that also gives the tensors to watch. One thread: sums in one order on any machine."""
+    """A session of the graph that also gives the tensors to watch."""
     network = graph.clone()
     show(network, watched)
+    return opened(ir.to_proto(network))
+
+
+def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
+    """A session of a graph. One thread: sums in one order on any machine."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    return ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def runs(

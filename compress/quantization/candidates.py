@@ -204,7 +204,6 @@ class Maker:
     def _dynamic(self, way: Way) -> Candidate:
         """Products with constant matrices and LSTM in int8, their activations rounded with the range of the moment."""
         skip = (*self.skip, *map(exactly, self.floats))
-
         shifting = self._shifting()
         unsigned = sharing(self._graphs(), shifting.layers, way.unsigned_layers)
 
@@ -219,19 +218,12 @@ class Maker:
     def _write_dynamic(
         self, network: ir.Model, way: Way, skip: Sequence[str], unsigned: Collection[str]
     ) -> tuple[list[Note], list[Note]]:
-        return write_dynamic(
-            network,
-            self.scheme,
-            skip=skip,
-            per_channel=way.per_channel,
-            loops=way.loops,
-            unsigned=unsigned,
-        )
+        scales = way.per_channel
+        return write_dynamic(network, self.scheme, skip=skip, per_channel=scales, loops=way.loops, unsigned=unsigned)
 
     def has_loops(self) -> bool:
         """Whether a GRU or RNN in one of the forms can become a loop of integer products."""
-        networks: list[Any] = [self.model.network, *(form.network for form in self.model.forms.values())]
-        return any(has_loops(network, self.skip) for network in networks)
+        return any(has_loops(network, self.skip) for network in self._graphs().values())
 
     def _half(self, way: Way) -> Candidate:
         """Half precision: computed in where the device does, else stored."""

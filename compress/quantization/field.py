@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +13,7 @@ from compress.quantization.candidates import IN_INT8, Candidate, Maker
 from compress.quantization.choose import FLOAT, Judged
 from compress.quantization.loss import Judge, Loss
 from compress.quantization.refused import REFUSALS
+from compress.quantization.search import fewest
 from compress.quantization.ways import Kind, Way
 from export.onnx_file import to_bytes
 from export.profile import optimized_graph
@@ -134,6 +135,23 @@ class Field:
             return
         with self.refusing(made.name):
             self._take(made, self._integer_nodes(made), loss)
+
+    def fewest(
+        self, most: int, name: Callable[[int], str], make: Callable[[int], Candidate], least: int = 1
+    ) -> int | None:
+        """The least number from `least` to `most` whose candidate keeps the score, and offer that one; else None."""
+        tried: dict[int, tuple[Candidate, Loss]] = {}
+
+        def keeps(count: int) -> bool:
+            with self.refusing(name(count)):
+                made = make(count)
+                tried[count] = made, self.judge(made.model)
+            return count in tried and tried[count][1].keeps
+
+        count = 0 if least == 0 and keeps(0) else fewest(most, keeps)
+        if count is not None:
+            self.offer(*tried[count])
+        return count
 
     def try_without(self, way: Way, floats: Floats) -> None:
         """Judge a candidate in which some layers stay in float, and offer it."""

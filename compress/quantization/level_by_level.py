@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from compress.quantization.calibration import opened
 from compress.quantization.channel_means import ChannelSums, Dims
 from models.records import Arrays
 
@@ -64,8 +65,12 @@ class Walk:
         self.fixed = _fixed(network)
         self.level = levels(network, layers)
         self.named = {node.name: node for node in self.level if node.name in layers}
+        self.nodes: dict[int, list[ir.Node]] = {}
+        for node, level in self.level.items():
+            if not self._is_made_again(node):
+                self.nodes.setdefault(level, []).append(node)
         self.last_read: dict[str, int] = {}
-        for level, nodes in self._by_level().items():
+        for level, nodes in self.nodes.items():
             names = (value.name or "" for value in self._segment(nodes)[1])
             self.last_read |= {name: max(level, self.last_read.get(name, 0)) for name in names}
         self.kept: list[dict[str, Any]] = []
@@ -107,7 +112,7 @@ class Walk:
 
     def _advance(self, level: int) -> None:
         """Past all nodes of a level, keeping what deeper ones read."""
-        nodes = self._by_level().get(level, [])
+        nodes = self.nodes.get(level, [])
         given = [value.name or "" for node in nodes for value in node.outputs]
         wanted = [name for name in given if self.last_read.get(name, 0) > level]
         for kept, made in zip(self.kept, self._run(nodes, wanted), strict=True):
@@ -116,26 +121,18 @@ class Walk:
             kept.update(zip(wanted, made, strict=True))
         self.done = level
 
-    def _by_level(self) -> dict[int, list[ir.Node]]:
-        found: dict[int, list[ir.Node]] = {}
-        for node in self.network.graph:
-            if node in self.level and not self._is_made_again(node):
-                found.setdefault(self.level[node], []).append(node)
-        return found
-
     def _segment(self, nodes: Iterable[ir.Node]) -> tuple[list[ir.Node], list[ir.Value], list[ir.Value]]:
         """These nodes and what is made again for them, in order; the values they are given; their constants."""
         inside, stack = set(nodes), list(nodes)
         given: dict[ir.Value, None] = {}
         constants: dict[ir.Value, None] = {}
-        inner = {value for node in self.network.graph for value in node.outputs} | set(self.network.graph.inputs)
         while stack:
             for value in read_by(stack.pop()):
                 maker = value.producer()
-                if value.const_value is not None and maker is None:
-                    constants[value] = None
-                elif maker in inside or value not in inner:
+                if maker in inside or value.graph is not self.network.graph:  # a body's own goes with its node
                     continue
+                if _is_constant(value):
+                    constants[value] = None
                 elif maker is not None and self._is_made_again(maker):
                     inside.add(maker)
                     stack.append(maker)
@@ -158,7 +155,7 @@ class Walk:
 
     def _is_made_again(self, node: ir.Node) -> bool:
         """Whether what it gives is not kept: floats behind integers, and what no input leads to."""
-        return node.op_type == "DequantizeLinear" or node in self.fixed or _reads_constants(node)
+        return node.op_type == "DequantizeLinear" or node in self.fixed
 
 
 def _fixed(network: ir.Model) -> set[ir.Node]:
@@ -168,10 +165,6 @@ def _fixed(network: ir.Model) -> set[ir.Node]:
         if all(value.producer() in found or _is_constant(value) for value in read_by(node)):
             found.add(node)
     return found
-
-
-def _reads_constants(node: ir.Node) -> bool:
-    return all(map(_is_constant, read_by(node)))
 
 
 def _is_constant(value: ir.Value) -> bool:
@@ -185,7 +178,7 @@ def _session(
     constants: Iterable[ir.Value],
     wanted: Sequence[str],
 ) -> ort.InferenceSession:
-    """A session of a part of a graph. One thread: sums in one order on any machine."""
+    """A session of a part of a graph."""
     types = {value.name: value.type for node in nodes for value in node.outputs}
     outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
     for output in outputs:
@@ -201,10 +194,7 @@ def _session(
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in network.graph.opset_imports.items()]
     functions = [ir.serde.serialize_function(function) for function in network.functions.values()]
     model = onnx.helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=network.ir_version)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return opened(model)
 
 
 def _type(array: Any) -> onnx.TypeProto:

@@ -17,9 +17,7 @@ from compress.base import Progress
 from compress.quantization.candidates import Candidate
 from compress.quantization.field import Field, computing
 from compress.quantization.int8 import weight_grid
-from compress.quantization.loss import Loss
 from compress.quantization.onnx_weights import Weight, array, everywhere, weights_of
-from compress.quantization.search import fewest
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.static_int8 import in_kernel_order, is_depthwise
 from compress.quantization.turned import written_out
@@ -47,21 +45,13 @@ def _mix(field: Field, signed: Candidate, unseen: Sequence[Arrays], progress: Pr
     gains = _gains(field.maker.model, computing(signed))  # of one call of each layer
     costs = sensitivities(field.maker, signed.way, list(gains), unseen, progress=progress)
     ranked = sorted(costs, key=lambda name: gains[name] * 10 ** (-costs[name] / 10), reverse=True)
-    tried: dict[int, tuple[Candidate, Loss]] = {}
 
     def mixed(count: int) -> Way:
         return replace(signed.way, unsigned_layers=tuple(ranked[:count]))
 
-    def keeps(count: int) -> bool:
-        with field.refusing(mixed(count).name):
-            made = field.maker.make(mixed(count))
-            tried[count] = made, field.judge(made.model)
-        return count in tried and tried[count][1].keeps
-
-    count = fewest(len(ranked) - 1, keeps)
+    count = field.fewest(len(ranked) - 1, lambda count: mixed(count).name, lambda count: field.maker.make(mixed(count)))
     if count is None:
         return
-    field.offer(*tried[count])
     if signed.way.kind == "static" and field.maker.scheme.fuses:
         field.try_way(replace(mixed(count), operators=True))
 

@@ -21,10 +21,8 @@ from compress.quantization.carriers import CARRIERS, EXACT
 from compress.quantization.cheapest_split import cheapest_floats
 from compress.quantization.field import Field, Floats
 from compress.quantization.layer_times import LayerTimes, layer_times, slower
-from compress.quantization.loss import Loss
 from compress.quantization.onnx_weights import everywhere
 from compress.quantization.placement import Placement
-from compress.quantization.search import fewest
 from compress.quantization.sensitivity import sensitivities
 from compress.quantization.turned import written_out
 from compress.quantization.ways import Way
@@ -162,16 +160,10 @@ def fewest_floats(
     def floats(count: int) -> Floats:
         return Floats({**base, **dict.fromkeys(ranked[:count], COSTS)})
 
-    tried: dict[int, tuple[Candidate, Loss]] = {}
-
-    def keeps(count: int) -> bool:
-        with field.refusing(field.name_without(way, floats(count))):
-            made = field.without(way, floats(count))
-            tried[count] = made, field.judge(made.model)
-        return count in tried and tried[count][1].keeps
-
-    count = 0 if base and keeps(0) else fewest(len(ranked) - 1, keeps)
-    if count is None:
-        return None
-    field.offer(*tried[count])
-    return floats(count)
+    count = field.fewest(
+        len(ranked) - 1,
+        lambda count: field.name_without(way, floats(count)),
+        lambda count: field.without(way, floats(count)),
+        least=0 if base else 1,
+    )
+    return None if count is None else floats(count)
