@@ -86,7 +86,7 @@ class Call:
             found = {
                 letter: size
                 for spec in model.inputs
-                if spec.name in inputs
+                if spec.name in inputs and spec.state_of is None
                 for letter, size in zip(spec.dims, inputs[spec.name].shape, strict=False)
                 if letter in wanted
             }

@@ -82,7 +82,7 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
 
     Args:
         arrays: as the user named them; a single one may have any name.
-        model: whose inputs they are for; its states need none.
+        model: whose inputs they are for; its states need none, and begin anew in each row that gives them.
         source: the file or the name, for messages.
         checked: hold shapes and types to the model's; images that are prepared later are not yet what it takes.
 
@@ -90,6 +90,9 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
         DataError: an array is missing, too many, or of a shape or type the model does not take.
     """
     wanted = {spec.name: spec for spec in model.inputs if spec.state_of is None}
+    if not wanted:
+        return {}
+    arrays = {name: array for name, array in arrays.items() if not _is_where_it_begins(name, array, model, source)}
     if len(wanted) == 1 and len(arrays) == 1:
         arrays = {next(iter(wanted)): next(iter(arrays.values()))}
     known = {spec.name for spec in model.inputs}
@@ -105,7 +108,29 @@ def fitted(arrays: Arrays, model: Model, source: str, *, checked: bool = True) -
         return dict(arrays)
     sizes: dict[str, int] = {}
     whole = are_whole(arrays, model.inputs)
+    wanted |= {spec.name: spec for spec in model.inputs if spec.name in arrays}
     return {name: _fit(arrays[name], spec, source, sizes, whole=whole) for name, spec in wanted.items()}
+
+
+def _is_where_it_begins(name: str, array: Array, model: Model, source: str) -> bool:
+    """Whether an array is of a state, without rows, and says only what the state begins with anyway.
+
+    Raises:
+        DataError: it is of a state, and says something else, or a row of it is not one of a state's batches.
+    """
+    spec = next((spec for spec in model.inputs if spec.name == name and spec.state_of is not None), None)
+    if spec is None:
+        return False
+    leading = {other.dims[0] for other in model.inputs if other.state_of is None and other.dims}
+    if array.ndim == len(spec.dims) and spec.dims[:1] == tuple(leading) and len(array) != 1:
+        return False
+    if np.all(array == spec.initial):
+        return True
+    raise DataError(
+        f"data {source!r}: array {name!r} is {array.dtype}{list(array.shape)}, and it is a state, which begins as "
+        f"{spec.initial:g} and then is what {spec.state_of!r} was. Leave it out; or give a row of it for each row of "
+        "the rest, where its first dimension is the batch, and each of them begins with that."
+    )
 
 
 def _fit(array: Array, spec: InputSpec, source: str, sizes: dict[str, int], *, whole: bool) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,16 @@ import onnxruntime as ort
 from models.errors import CompressError, first_line
 
 
-def called(made: ort.InferenceSession, arrays: Mapping[str, Any], name: str) -> list[Any]:
-    """The outputs in order.
+def called(
+    made: ort.InferenceSession, arrays: Mapping[str, Any], name: str, wanted: Sequence[str] | None = None
+) -> list[Any]:
+    """The outputs in order, or those that are wanted.
 
     Raises:
         CompressError: the runtime fails on them: a length that the network does not take, an index out of range.
     """
     try:
-        return list(made.run(None, dict(arrays)))
+        return list(made.run(wanted, dict(arrays)))
     except Exception as error:
         shapes = ", ".join(f"{key} {np.asarray(a).dtype}{list(np.shape(a))}" for key, a in arrays.items())
         said = first_line(error)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.errors import DataError
+from models.errors import CompressError, DataError
 from models.records import Arrays, InputSpec, OutputSpec, Runner
 
 
@@ -46,55 +46,69 @@ def check_arrays(inputs: Iterable[InputSpec], arrays: Arrays, who: str = "") -> 
 def stream(
     runner: Runner, inputs: Iterable[InputSpec], batches: Iterable[Arrays], outputs: Iterable[OutputSpec] = ()
 ) -> Iterator[Arrays]:
-    """Step a streaming model over a sequence: each step's outputs feed the states that name them.
+    """Step a streaming model over a sequence: each step's outputs feed the states that name them; see `Memory`.
 
-    A batch may leave the states out; one that holds a state sets it (so a new sequence begins with it). Before the
-    first step a state is what `initial_state` says. A model without states is run batch by batch.
+    A model without states is run batch by batch.
     """
-    inputs, given = tuple(inputs), tuple(outputs)
-    state: dict[str, np.ndarray[Any, Any]] = {}
+    memory = Memory(inputs, outputs)
     for batch in batches:
-        state = {
-            **(state or initial_state(inputs, batch, given)),
-            **{s.name: batch[s.name] for s in inputs if _is_fed(s, batch)},
-        }
-        made = runner({**batch, **state})
-        state = _after(inputs, made)
-        yield made
+        yield memory.step(runner, batch)[1]
+
+
+class Memory:
+    """The states of a streaming model between steps, where the arrays of a step do not hold them.
+
+    A step that holds a state sets it, so a new sequence begins with it. Before the first step a state is what
+    `initial_state` says. It begins anew where the arrays ask for states of another size, after `forget`, and where the
+    model does not take the step with all that it has grown to remember: a cache is longer than its positions.
+    """
+
+    def __init__(self, inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec]) -> None:
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew at the next step."""
+        self._state: dict[str, np.ndarray[Any, Any]] = {}
+
+    def step(self, run: Runner, arrays: Arrays) -> tuple[dict[str, np.ndarray[Any, Any]], Arrays]:
+        """One step; all inputs that it was made with, and what the runner gave, states among it.
+
+        Raises:
+            CompressError: the runner's, where the model does not take the step with states at their beginning either.
+        """
+        begun = {**initial_state(self._inputs, arrays, self._outputs), **arrays}
+        fed = begun
+        if self._state and all(_goes_on(kept, begun[name]) for name, kept in self._state.items()):
+            fed = {**self._state, **arrays}
+        try:
+            made = run(fed)
+        except CompressError:
+            if all(fed[name].shape == begun[name].shape for name in self._state):
+                raise
+            fed, made = begun, run(begun)
+        self._state = {s.name: np.asarray(made[s.state_of]) for s in self._inputs if s.state_of is not None}
+        return fed, made
 
 
 class Going:
-    """A runner of a streaming model that keeps its states from call to call, where the arrays do not hold them.
-
-    It begins anew where the arrays ask for states of another size, and after `restart`.
-    """
+    """A runner of a streaming model that keeps its states from call to call; see `Memory`."""
 
     def __init__(self, run: Runner, inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec]) -> None:
-        self._run, self._inputs, self._outputs = run, tuple(inputs), tuple(outputs)
-        self.restart()
+        self._run, self._memory = run, Memory(inputs, outputs)
 
     def restart(self) -> None:
         """Forget the states."""
-        self._state: dict[str, np.ndarray[Any, Any]] = {}
+        self._memory.forget()
 
     def __call__(self, arrays: Arrays) -> Arrays:
         """One step."""
-        state = initial_state(self._inputs, arrays, self._outputs)
-        if self._state and all(_goes_on(self._state[name], begun) for name, begun in state.items()):
-            state = self._state
-        made = self._run({**state, **arrays})
-        self._state = _after(self._inputs, made)
-        return made
+        return self._memory.step(self._run, arrays)[1]
 
 
 def _goes_on(kept: np.ndarray[Any, Any], begun: np.ndarray[Any, Any]) -> bool:
     """Whether a state has the size that one at its beginning would have; a length that grows is 0 there."""
     return all(want in (0, have) for have, want in zip(kept.shape, begun.shape, strict=True))
-
-
-def _after(inputs: Iterable[InputSpec], made: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-    """The states of the next step, out of what a step gave."""
-    return {s.name: np.asarray(made[s.state_of]) for s in inputs if s.state_of is not None}
 
 
 def initial_state(
@@ -132,8 +146,8 @@ def initial_state(
 def growing(inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec] = ()) -> frozenset[str]:
     """The letters of lengths that grow step by step, as those of a cache of keys and values do.
 
-    Such a letter is found in states alone, and is not their first, which is the batch. Where the outputs are known, the
-    state comes out with another length than it went in with.
+    Such a letter is found in states alone. Where the outputs are known, the state comes out with another length than it
+    went in with; where not, their first letter is the batch.
     """
     inputs, given = tuple(inputs), {spec.name: spec.dims for spec in outputs}
     plain = {d for spec in inputs if spec.state_of is None for d in spec.dims}
@@ -143,10 +157,7 @@ def growing(inputs: Iterable[InputSpec], outputs: Iterable[OutputSpec] = ()) -> 
             continue
         after = given.get(spec.state_of, (None,) * len(spec.dims))
         for position, (before, now) in enumerate(zip(spec.dims, after, strict=False)):
-            if position and isinstance(before, str) and before not in plain and now != before:
+            may = position or spec.state_of in given
+            if may and isinstance(before, str) and before not in plain and now != before:
                 found.add(before)
     return frozenset(found)
-
-
-def _is_fed(spec: InputSpec, batch: Arrays) -> bool:
-    return spec.state_of is not None and spec.name in batch

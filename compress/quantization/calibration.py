@@ -14,11 +14,12 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from compress.base import Progress
+from export.called import called
 from export.forms import MAIN, new_elements, parts, run_all
-from export.stream import stream
+from export.stream import Memory, stream
 from export.whole_samples import are_whole
 from models.errors import DataError
-from models.records import Arrays, Form, InputSpec, Model
+from models.records import Arrays, Form, Model
 
 from .calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
 from .histogram import Histogram
@@ -97,13 +98,9 @@ def histograms(
     Raises:
         DataError: there are no batches, or NaN or infinity in an input or a tensor.
     """
-    inputs = {spec.name for spec in model.inputs}
-    watched = [name for name in dict.fromkeys(names) if name not in inputs]
-    session = watching(model.onnx, watched)
-    wanted = list(dict.fromkeys([*watched, *(s.state_of for s in model.inputs if s.state_of)]))
     sweep = Sweep(names, counted, finite_of, if_finite)
     done, total = 0, count(batches) if isinstance(batches, Kept | list | tuple) else 0
-    for tensors, samples in runs(session, model.inputs, wanted, batches):
+    for tensors, samples in runs(model, names, batches):
         sweep.look(tensors, done)
         done += samples
         if progress is not None:
@@ -152,7 +149,7 @@ def form_histograms(
     def run(form: str, arrays: Arrays) -> Arrays:
         if form == MAIN:
             return {}
-        made = dict(zip(wanted[form], sessions[form].run(wanted[form], dict(arrays)), strict=True))
+        made = dict(zip(wanted[form], called(sessions[form], arrays, model.name), strict=True))
         new = Sweep(names.get(form, ()), counted, finite_of.get(form, ()), if_finite.get(form, ()))
         sweep = sweeps.setdefault(form, new)
         sweep.look({**made, **arrays}, done)
@@ -197,57 +194,43 @@ def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
     """A session of a graph. One thread: sums in one order on any machine."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised
     return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def runs(
-    session: ort.InferenceSession, inputs: Sequence[InputSpec], wanted: list[str], batches: Iterable[Arrays]
-) -> Iterator[tuple[Mapping[str, Array], int]]:
-    """All watched tensors and inputs of each run, and its samples; a state goes on while their number stays the same.
+def runs(model: Model, names: Iterable[str], batches: Iterable[Arrays]) -> Iterator[tuple[Mapping[str, Array], int]]:
+    """The named tensors and the inputs of each run, and its samples; states go on as they do when the model is used.
 
-    A model without states takes as many samples a run as keep what is watched small.
+    A model without states takes as many samples a run as keep what is looked at small.
+
+    Args:
+        model: ONNX; its main graph is run.
+        names: of tensors in it or in bodies that can be looked into; inputs and outputs are allowed.
+        batches: named inputs; states may be left out.
     """
-    states: dict[str, Array] = {}
-    streams = any(spec.state_of is not None for spec in inputs)
+    inputs, memory = model.inputs, Memory(model.inputs, model.outputs)
+    states = [spec.state_of for spec in inputs if spec.state_of is not None]
+    watched = [name for name in dict.fromkeys(names) if name not in {spec.name for spec in inputs}]
+    session, wanted = watching(model.onnx, watched), list(dict.fromkeys([*watched, *states]))
+
+    def run(arrays: Arrays) -> Arrays:
+        return dict(zip(wanted, called(session, arrays, model.name, wanted), strict=True)) if wanted else {}
+
     done, together = 0, 1
     for batch in batches:
         wholes = are_whole(batch, inputs)
         for whole in pieces(batch, inputs, first=done):
-            free = not (streams or wholes) and shared_rows(whole, inputs) == 0
+            free = not (states or wholes) and shared_rows(whole, inputs) == 0
             start, end = 0, 1 if wholes else rows(whole)
             while start < end:
                 piece = cut(whole, slice(start, start + together)) if free else dict(whole)
-                piece.update(_states(inputs, piece, states))
-                made = dict(zip(wanted, session.run(wanted, piece), strict=True)) if wanted else {}
-                states = {spec.name: made[spec.state_of] for spec in inputs if spec.state_of is not None}
+                piece, made = memory.step(run, piece)
                 samples = rows(piece) if free else end
                 start += samples
                 size = sum(array.nbytes for array in made.values() if isinstance(array, np.ndarray)) // samples
                 together = min(ROWS, max(1, _RUN_BYTES // max(1, size)))
                 yield {**made, **piece}, samples
             done += end
-
-
-def _states(inputs: Sequence[InputSpec], piece: Arrays, states: Arrays) -> dict[str, Array]:
-    """What the states that a piece does not hold are: those of the step before, else their beginning."""
-    sizes = {
-        letter: size
-        for spec in inputs
-        if spec.name in piece
-        for letter, size in zip(spec.dims, piece[spec.name].shape, strict=True)
-        if isinstance(letter, str)
-    }
-    found = {}
-    for spec in inputs:
-        if spec.state_of is None or spec.name in piece:
-            continue
-        shape = tuple(sizes.get(dim, 1) if isinstance(dim, str) else dim for dim in spec.dims)
-        kept = states.get(spec.name)
-        found[spec.name] = (
-            kept if kept is not None and kept.shape == shape else np.full(shape, spec.initial, spec.dtype)
-        )
-    return found
 
 
 def _overflow(name: str, array: Array, first: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.quantization.calibration import runs, watching
+from compress.quantization.calibration import runs
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
@@ -54,11 +54,9 @@ def channel_means(
         (C,) by the name of the node; the runs.
     """
     given = {node.name: node.outputs[0].name or "" for node in model.onnx.graph if node.name in layers}
-    states = [spec.state_of for spec in model.inputs if spec.state_of]
-    wanted = list(dict.fromkeys([*given.values(), *states]))
     inputs, sums = [spec.name for spec in model.inputs], ChannelSums(layers)
     fed: list[Arrays] = []
-    for tensors, _ in runs(watching(model.onnx, list(given.values())), model.inputs, wanted, batches):
+    for tensors, _ in runs(model, given.values(), batches):
         for name, output in given.items():
             sums.add(name or "", tensors[output])
         fed.append({name: tensors[name] for name in inputs})

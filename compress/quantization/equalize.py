@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.calibration import runs, watching
+from compress.quantization.calibration import runs
 from compress.quantization.junctions import Junction, Part, junctions
 from compress.quantization.onnx_weights import array
 from models.records import Arrays, Model
@@ -61,9 +61,8 @@ def shared_junctions(model: Model) -> list[Junction]:
 def channel_reaches(model: Model, found: Sequence[Junction], batches: Iterable[Arrays]) -> dict[Name, Array]:
     """The largest magnitude in each channel of each junction's tensor, on data; (C,) each."""
     names = [junction.tensor.name or "" for junction in found]
-    states = [spec.state_of for spec in model.inputs if spec.state_of]
     reaches: dict[Name, Array] = {}
-    for tensors, _ in runs(watching(model.onnx, names), model.inputs, list(dict.fromkeys([*names, *states])), batches):
+    for tensors, _ in runs(model, names, batches):
         for junction, name in zip(found, names, strict=True):
             here = _reach(tensors[name], junction.axis)
             reaches[junction.name] = np.maximum(reaches.get(junction.name, 0.0), here)

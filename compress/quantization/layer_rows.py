@@ -137,7 +137,7 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
     pairs = {name: other for name, other in pairs.items() if other in theirs}
     signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
     runs = (
-        stream(runner_for(watched(m, list(n))), m.inputs, unseen)
+        stream(runner_for(watched(m, list(n))), m.inputs, unseen, m.outputs)
         for m, n in ((prepared, pairs), (made, pairs.values()))
     )
     for float_outputs, outputs in zip(*runs, strict=True):

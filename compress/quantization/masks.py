@@ -30,7 +30,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compress.base import Note
-from compress.quantization.calibration import runs, watching
+from compress.quantization.calibration import runs
 from compress.quantization.onnx_edit import Editor, editors
 from export.parity import verify
 from export.reading import is_, made_by, number, numbers_of
@@ -83,9 +83,7 @@ def nearer_masks(model: Model, seen: Sequence[Arrays]) -> Nearer:
         return Nearer(model)
     reaches = {site.softmax.name or "": Reach() for site in found}
     names = [value.name or "" for site in found for value in (site.scores, site.joint.outputs[0])]
-    states = [spec.state_of for spec in model.inputs if spec.state_of is not None]
-    wanted = list(dict.fromkeys([*names, *states]))
-    for tensors, _ in runs(watching(model.onnx, names), model.inputs, wanted, seen):
+    for tensors, _ in runs(model, names, seen):
         for site in found:
             both = tensors[site.scores.name or ""], tensors[site.joint.outputs[0].name or ""]
             reaches[site.softmax.name or ""].look(*both, is_absolute=site.is_absolute)

@@ -180,3 +180,21 @@ def stream(hidden: int = 16) -> Model:
         InputSpec(name="h", dtype="float32", dims=("N", hidden), state_of="h_next"),
     )
     return net.model(inputs, {"h_next": ("N", hidden)})
+
+
+def cached(positions: int = 16, width: int = 8) -> Model:
+    """One step of attention written out: the cache of what was seen grows by one, up to as many as have a position."""
+    net = Net(8)
+    length = net.op("Gather", net.op("Shape", "past", name="shape"), net.const("one", 1, np.int64), name="length")
+    place = net.op("Gather", net.weight("places", positions, width), length, name="place")
+    new = net.matmul(net.op("Add", "x", place, name="placed"), width, width, name="new")
+    known = net.op("Concat", "past", new, name="all", axis=1)
+    turned = net.op("Transpose", known, name="turned", perm=[0, 2, 1])
+    shares = net.op("Softmax", net.op("MatMul", new, turned, name="scores"), name="shares", axis=-1)
+    net.matmul(net.op("MatMul", shares, known, name="mixed"), width, 5, name="head")
+    net.op("Identity", known, name="kept")
+    inputs = (
+        InputSpec(name="x", dtype="float32", dims=("N", 1, width)),
+        InputSpec(name="past", dtype="float32", dims=("N", "P", width), state_of="present"),
+    )
+    return net.model(inputs, {"y": ("N", 1, 5), "present": ("N", "Q", width)})

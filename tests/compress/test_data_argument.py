@@ -376,6 +376,29 @@ def test_where_all_inputs_are_states_no_rows_can_be_fed(model, labelled):
         task_of({"x": np.ones((20, 4), np.float32)}, target, replace(model, inputs=takes), source="d.npz")
 
 
+def remembering(model):
+    takes = [("x", ("N", 1, 4), None), ("h", ("N", 2), "h_next"), ("past", ("N", "P", 4), "present")]
+    return replace(model, inputs=tuple(InputSpec(name=n, dtype="float32", dims=d, state_of=s) for n, d, s in takes))
+
+
+def test_rows_that_give_states_begin_with_them(model):
+    """Else they were left out without a word."""
+    arrays = {"x": np.ones((20, 1, 4)), "h": np.arange(40).reshape(20, 2), "past": np.ones((20, 0, 4))}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    task = task_of(arrays, None, remembering(model), source="d.npz")
+    first = next(iter(task.train))[0]
+    assert {name: array.shape for name, array in first.items()} == {"x": (1, 1, 4), "h": (1, 2), "past": (1, 0, 4)}
+    np.testing.assert_array_equal(np.concatenate([rows["h"] for rows, _ in task.train]), arrays["h"][:14])
+
+
+def test_a_state_that_is_what_it_begins_with_may_be_there_once(model):
+    arrays = {"x": np.ones((20, 1, 4), np.float32), "h": np.zeros((1, 2), np.float32)}
+    assert set(next(iter(task_of(arrays, None, remembering(model), source="d.npz").train))[0]) == {"x"}
+    arrays["h"] += 1
+    with pytest.raises(DataError, match=r"array 'h' is float32\[1, 2\], and it is a state, which begins as 0 and then"):
+        task_of(arrays, None, remembering(model), source="d.npz")
+
+
 def test_where_all_is_given_once_no_rows_can_be_fed(model):
     takes = (InputSpec(name="rate", dtype="int64", dims=()),)
     with pytest.raises(DataError, match="could feed: what it takes is the same for all rows"):

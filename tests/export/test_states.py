@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from export.session import onnx_runner
+from export.settled import settled
 from export.states import likely_states, with_states
 from export.stepped import stepped
-from export.stream import Going
-from models.errors import DataError, UsageError
+from export.stream import Going, stream
+from models.errors import CompressError, DataError, UsageError
 from models.records import InputSpec, Model, OutputSpec
 from tests.compress.bodies_nets import listener
+from tests.compress.onnx_nets import Net, cached
 
 
 def test_states_go_on_from_call_to_call_and_begin_anew_with_another_batch_or_when_told():
@@ -57,6 +59,33 @@ def test_a_cache_that_grows_goes_on():
     going = Going(lambda a: {"present": np.concatenate([a["past"], a["x"]], 1)}, inputs, outputs)
     x = np.ones((1, 3, 2), np.float32)
     assert [going({"x": x})["present"].shape[1] for _ in range(3)] == [3, 6, 9]
+
+
+def test_a_cache_that_is_longer_than_the_positions_begins_anew():
+    """And says what is wrong where a step fails with nothing remembered too."""
+    model = cached(positions=3)
+    x = np.random.default_rng(0).standard_normal((7, 1, 1, 8)).astype(np.float32)
+    run = stepped(model)
+    steps = [run({"x": each}) for each in x]
+    assert [step["present"].shape[1] for step in steps] == [1, 2, 3, 1, 2, 3, 1]
+    again = list(stream(onnx_runner(model), model.inputs, [{"x": each} for each in x[3:6]], model.outputs))
+    for found, wanted in zip(steps[3:6], again, strict=True):
+        np.testing.assert_array_equal(found["y"], wanted["y"])
+    with pytest.raises(CompressError, match="indices element out of data bounds"):
+        stepped(cached(positions=3))({"x": x[0], "past": np.zeros((1, 9, 8), np.float32)})
+
+
+def test_a_cache_may_come_with_time_first():
+    net = Net()
+    net.op("Identity", net.op("Concat", "past", "x", name="all", axis=0), name="kept")
+    inputs = (
+        InputSpec(name="x", dtype="float32", dims=(1, 1, 2)),
+        InputSpec(name="past", dtype="float32", dims=("P", 1, 2)),
+    )
+    told = with_states(net.model(inputs, {"present": ("Q", 1, 2)}), ["past=present"])
+    model = settled(told, {"x": np.ones((1, 1, 2), np.float32)})
+    run = stepped(model)
+    assert [len(run({"x": np.ones((1, 1, 2), np.float32)})["present"]) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_state_that_is_given_is_taken():

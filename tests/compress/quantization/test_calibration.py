@@ -1,16 +1,20 @@
 """Calibration: exact ranges from one sweep, in pieces, through states; and what is no number is named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compress.quantization.calibrated import look
-from compress.quantization.calibration import histograms
+from compress.quantization.calibration import histograms, runs
 from compress.quantization.calibration_data import Kept
 from compress.quantization.histogram import Range
 from export.prepare import strip
-from models.errors import DataError
+from export.session import onnx_runner
+from export.stream import stream as runs_of
+from models.errors import CompressError, DataError
 from models.records import InputSpec, example
-from tests.compress.onnx_nets import Net, conv_net, mlp, stream
+from tests.compress.onnx_nets import Net, cached, conv_net, mlp, stream
 
 
 def batches(model, rows, seed=100):
@@ -61,6 +65,28 @@ def test_a_state_begins_anew_when_the_number_of_streams_changes():
     steps = [{"x": np.ones((n, 8), np.float32)} for n in (2, 3)]
     assert ranges(model, ["h"], steps[:1])["h"] == Range(0.0, 0.0)
     assert ranges(model, ["h"], steps)["h"] == Range(0.0, 0.0)
+
+
+def test_a_cache_grows_as_it_does_in_use():
+    """What attention reads is all that was remembered, and begins anew where the positions end."""
+    model = cached(positions=4)
+    x = np.random.default_rng(0).standard_normal((10, 2, 1, 8)).astype(np.float32)
+    steps = [{"x": each} for each in x]
+    run = onnx_runner(replace(model, forms={}))
+    alone = [step for part in (steps[:4], steps[4:8], steps[8:]) for step in runs_of(run, model.inputs, part)]
+    assert [step["present"].shape[1] for step in alone] == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    found = list(runs(model, ["all_out", "present", "y"], steps))
+    for (tensors, rows), wanted in zip(found, alone, strict=True):
+        assert rows == 2 and tensors["past"].shape[1] == tensors["all_out"].shape[1] - 1
+        np.testing.assert_array_equal(tensors["present"], wanted["present"])
+        np.testing.assert_allclose(tensors["y"], wanted["y"], rtol=1e-5, atol=1e-6)
+    kept = np.concatenate([step["present"].ravel() for step in alone])
+    assert ranges(model, ["all_out"], steps)["all_out"] == Range(float(kept.min()), float(kept.max()))
+
+
+def test_a_step_that_does_not_run_is_named():
+    with pytest.raises(CompressError, match=r"model 'net' does not run on past .* indices element out of data bounds"):
+        ranges(cached(3), ["y"], [{"x": np.ones((1, 1, 8), np.float32), "past": np.ones((1, 5, 8), np.float32)}])
 
 
 def test_no_data_are_refused():
