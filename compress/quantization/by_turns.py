@@ -14,6 +14,7 @@ from export.called import called
 from export.forms import MAIN, new_elements, parts
 from export.session import initial_state, session
 from export.stopwatch import Comparison, Timings
+from export.stream import growing
 from export.whole_samples import are_whole, each_sample
 from models.records import Arrays, InputSpec, Model, example, sizes_of
 
@@ -109,13 +110,17 @@ def _mean(speedups: Sequence[float]) -> float:
 
 
 def one_sample(model: Model, data: Sequence[Arrays]) -> dict[str, np.ndarray[Any, Any]]:
-    """The first row of the data with the model's states, or an example where there is none."""
-    made = example(model.inputs, sizes_of(model))
+    """The first row of the data with the model's states, or an example where there is none.
+
+    A cache is as long as usual: what is fast with nothing remembered may be slow later.
+    """
+    sizes = sizes_of(model)
+    made, lengths = example(model.inputs, sizes), {one: sizes[one] for one in growing(model.inputs, model.outputs)}
     for batch in data[:1]:
         if are_whole(batch, model.inputs):
             return next(each_sample(batch, model.inputs))
         fixed = {s.name for s in model.inputs if s.dims and isinstance(s.dims[0], int)}
         rows = {n: np.asarray(a) if n in fixed or not np.ndim(a) else np.asarray(a)[:1] for n, a in batch.items()}
         given = {s.name: rows[s.name].astype(s.dtype, copy=False) for s in model.inputs if s.name in rows}
-        return {**made, **initial_state(model.inputs, given, model.outputs), **given}
+        return {**made, **initial_state(model.inputs, given, lengths=lengths), **given}
     return made

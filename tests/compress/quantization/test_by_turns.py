@@ -8,7 +8,7 @@ import pytest
 from compress.quantization.by_turns import one_sample, overall
 from export.stopwatch import Comparison, Timings
 from models.records import InputSpec, example
-from tests.compress.onnx_nets import attention, mlp, stream
+from tests.compress.onnx_nets import attention, cached, mlp, stream
 
 
 def timings(**verdicts):
@@ -37,6 +37,15 @@ def test_one_sample_is_the_first_row_with_its_states():
     np.testing.assert_array_equal(fed["x"], x["x"][:1])
     assert fed["h"].shape == (1, 16)
     assert one_sample(attention(), [])["ids"].shape == (1, 12)
+
+
+def test_a_cache_is_timed_at_a_usual_length():
+    """Empty as it begins it would hide what remembering costs."""
+    model = cached()
+    x = np.zeros((5, 1, 8), np.float32)
+    assert one_sample(model, [{"x": x}])["past"].shape == (1, 16, 8)
+    assert one_sample(replace(model, typical={"P": 9}), [{"x": x}])["past"].shape == (1, 9, 8)
+    assert one_sample(model, [{"x": x, "past": np.zeros((5, 3, 8), np.float32)}])["past"].shape == (1, 3, 8)
 
 
 def test_a_fixed_batch_is_kept_whole():
