@@ -23,6 +23,8 @@ from models.records import Arrays, Model
 # elements of it 36 µs. It only keeps hopeless candidates from being timed.
 _CONVERSION_US, _CONVERSION_ELEMENT_US = 2.0, 0.002
 
+_SECONDS = 0.25  # of each profile, of networks that run often in that time
+
 
 @dataclass(frozen=True)
 class LayerTimes:
@@ -47,9 +49,7 @@ class LayerTimes:
         return _CONVERSION_US + _CONVERSION_ELEMENT_US * self.elements.get(name, 0)
 
 
-def layer_times(
-    prepared: Model, made: Model, placement: Placement, feed: Arrays, *, threads: int = 1, runs: int = 20
-) -> LayerTimes:
+def layer_times(prepared: Model, made: Model, placement: Placement, feed: Arrays, *, threads: int = 1) -> LayerTimes:
     """Profile both on one sample; main forms alone.
 
     Args:
@@ -58,11 +58,10 @@ def layer_times(
         placement: of those.
         feed: a sample.
         threads: to compute with.
-        runs: of each.
     """
     known = {node.name or "" for node in everywhere(prepared.onnx)}
-    before = _by_node(profile(prepared, feed, threads=threads, runs=runs), known)
-    spent = profile(made, feed, threads=threads, runs=runs)
+    before = _by_node(profile(prepared, feed, threads=threads, seconds=_SECONDS), known)
+    spent = profile(made, feed, threads=threads, seconds=_SECONDS)
     conversions = [one for one in spent if one.op in ("QuantizeLinear", "DequantizeLinear")]
     return LayerTimes(
         before,
