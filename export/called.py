@@ -20,7 +20,9 @@ def called(
         CompressError: the runtime fails on them: a length that the network does not take, an index out of range.
     """
     try:
-        return list(made.run(wanted, dict(arrays)))
+        return list(
+            made.run(wanted, {name: np.asarray(a) if isinstance(a, np.generic) else a for name, a in arrays.items()})
+        )
     except Exception as error:
         shapes = ", ".join(f"{key} {np.asarray(a).dtype}{list(np.shape(a))}" for key, a in arrays.items())
         said = first_line(error)

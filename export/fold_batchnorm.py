@@ -45,7 +45,7 @@ def _pairs(layer: ir.Node) -> list[tuple[ir.Node, ir.Node]] | None:
         if user.op_type != layer.op_type or position != 1 or not same_bias or user.outputs[0].is_graph_output():
             return None
         norms = user.outputs[0].consumers()
-        if len(norms) != 1 or not _foldable(norms[0], user.outputs[0]):
+        if len(norms) != 1 or norms[0].graph is not user.graph or not _foldable(norms[0], user.outputs[0]):
             return None
         pairs.append((user, norms[0]))
     first = _parameters(pairs[0][1])

@@ -26,7 +26,7 @@ class _Norm:
 
 
 def spell_norms(network: ir.Model) -> int:
-    """Write, in place, each weighted norm over the last axis as the runtime fuses it; how many were written else."""
+    """Write, in place, each weighted norm as the runtime fuses it; how many were written else."""
     changed = 0
     for node in list(network.graph.all_nodes()):
         norm = _norm(node) if node.graph is not None and is_(node, "Sqrt", "Pow") else None

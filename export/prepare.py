@@ -33,6 +33,7 @@ from export.fold_batchnorm import fold_batch_norms
 from export.gelu import spell_gelus
 from export.gemm import merge_biases
 from export.identities import remove_identities
+from export.node_names import kept_names
 from export.norms import spell_norms
 from export.onnx_repair import unused
 from export.pooling import pool_globally
@@ -66,10 +67,12 @@ def prepare(network: ir.Model, *, rewrites: bool = True) -> None:
         einsums_as_products(network)
         merge_biases(network)
         fold_batch_norms(network)
+        _without_ones(network)
         pool_globally(network)
         if rewrites:
             resolve_types(network)
-            rewriter.rewrite(network, rules_for(opset_of(network)))
+            with kept_names(network):
+                rewriter.rewrite(network, rules_for(opset_of(network)))
         _fold_constants(network)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
         if rewrites:
@@ -99,6 +102,14 @@ def _passed_through(network: ir.Model) -> Iterator[None]:
     yield
     for place, value in aside:
         outputs.insert(place, value)
+
+
+def _without_ones(network: ir.Model) -> None:
+    """Dilations of one are what a pool has without; the runtime's integer one does not know the word."""
+    for node in network.graph.all_nodes():
+        said = node.attributes.get("dilations") if node.op_type == "AveragePool" else None
+        if said is not None and all(each == 1 for each in said.as_ints()):
+            node.attributes.pop("dilations")
 
 
 def _fold_constants(network: ir.Model) -> None:

@@ -35,7 +35,7 @@ def any_batch(model: Model) -> Runner:
         data = {spec.name: np.asarray(arrays[spec.name]) for spec in model.inputs if spec.name in arrays}
         if are_whole(data, model.inputs):
             return run(arrays)
-        lengths = {len(array) if array.ndim else 0 for array in data.values()}
+        lengths = {len(array) for array in data.values() if array.ndim}
         total = lengths.pop() if len(lengths) == 1 else 0
         if total in (0, rows):
             return run(arrays)  # it says what does not fit
@@ -47,7 +47,7 @@ def any_batch(model: Model) -> Runner:
 
 def fixed_rows(model: Model) -> int | None:
     """How many rows all inputs fix; None where one leaves them free."""
-    firsts = {spec.dims[0] if spec.dims else None for spec in model.inputs}
+    firsts = {spec.dims[0] if spec.dims else None for spec in model.inputs if not spec.is_one_number}
     first = firsts.pop() if len(firsts) == 1 else None
     return first if isinstance(first, int) else None
 
@@ -66,4 +66,7 @@ def _joined(parts: Sequence[Array], rows: int, total: int) -> Array:
 
 def _rows_from(arrays: Mapping[str, Array], start: int, rows: int) -> Arrays:
     """So many rows from there on; behind the end the last one comes again."""
-    return {name: array[np.minimum(np.arange(start, start + rows), len(array) - 1)] for name, array in arrays.items()}
+    return {
+        name: array[np.minimum(np.arange(start, start + rows), len(array) - 1)] if array.ndim else array
+        for name, array in arrays.items()
+    }

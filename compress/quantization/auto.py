@@ -49,6 +49,7 @@ def decide(
     *,
     max_drop: float,
     prefer: Literal["speed", "size"],
+    apart: bool = True,
 ) -> Decision:
     """Choose for this device.
 
@@ -59,10 +60,11 @@ def decide(
         unseen: data that were not calibrated on; empty where there are none.
         max_drop: points that may be lost.
         prefer: the fastest, or the smallest that is no slower.
+        apart: whether `unseen` were held out; there may be too few for that.
     """
     model = maker.model
     clock = context.measure is not None and device.is_timed_here
-    judge, judged_on = _judge(model, context, unseen, max_drop)
+    judge, judged_on = _judge(model, context, unseen, max_drop, apart)
     field = Field(maker, judge, small=prefer == "size", progress=context.progress)
     mix_signs(field, unseen, context.progress)
     static = field.of_kind("static")
@@ -110,7 +112,7 @@ def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: boo
     return looked
 
 
-def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float) -> tuple[Judge, str]:
+def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: float, apart: bool) -> tuple[Judge, str]:
     """By labels where there are some that float knows, else by agreement with float, and on which data."""
     doubt = ""
     if context.task is not None and not isinstance(context.task, Unlabelled):
@@ -121,8 +123,9 @@ def _judge(model: Model, context: Context, unseen: Sequence[Arrays], max_drop: f
         doubt = f": by the labels float itself is no better than always the most frequent class, {guess:.4g}"
     if unseen:
         more = [] if context.task is None else validation_of(model, context.task, JUDGED - count(unseen))
-        held_out = Joined(unseen, more)
-        return ByAgreement(model, held_out, max_drop), f"data held out from calibration, against float{doubt}"
+        held_out = "data held out from calibration" if apart else "the calibration data, too few to hold any out"
+        held_out += " and the validation rows" if more else ""
+        return ByAgreement(model, Joined(unseen, more), max_drop), f"{held_out}, against float{doubt}"
     noise = example(model.inputs, sizes_of(model), seed=context.seed)
     return ByAgreement(model, [noise], max_drop), "random inputs, against float: there are no data"
 

@@ -29,7 +29,7 @@ from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import FLOATS, array, is_weight
 from compress.quantization.turned import written_out
 from export.forms import MAIN
-from export.reading import attribute
+from export.reading import attribute, is_
 from models.records import Arrays, Model
 
 Array = np.ndarray[Any, Any]
@@ -175,7 +175,7 @@ def _has_fixed_bias(node: ir.Node, rest: bool) -> bool:
 def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
     """The Add of one constant per channel that alone reads a product."""
     uses = list(node.outputs[0].uses())
-    if len(uses) != 1 or uses[0].node.op_type != "Add" or node.outputs[0].is_graph_output():
+    if len(uses) != 1 or not is_(uses[0].node, "Add") or node.outputs[0].is_graph_output():
         return None
     other = uses[0].node.inputs[1 - uses[0].idx]
     return uses[0].node if other is not None and is_weight(other) and array(other).shape == (channels,) else None

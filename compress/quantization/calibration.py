@@ -18,7 +18,7 @@ from export.called import called
 from export.forms import MAIN, new_elements, parts, run_all
 from export.stream import Memory, stream
 from export.whole_samples import are_whole
-from models.errors import DataError
+from models.errors import CompressError, DataError, first_line
 from models.records import Arrays, Form, Model
 
 from .calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
@@ -191,11 +191,18 @@ def watching(graph: ir.Model, watched: Sequence[str]) -> ort.InferenceSession:
 
 
 def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
-    """A session of a graph. One thread: sums in one order on any machine."""
+    """A session of a graph. One thread: sums in one order on any machine.
+
+    Raises:
+        CompressError: the runtime does not take it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised
-    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CompressError(f"quantize: ONNX Runtime does not take what was made: {first_line(error)}") from error
 
 
 def runs(model: Model, names: Iterable[str], batches: Iterable[Arrays]) -> Iterator[tuple[Mapping[str, Array], int]]:

@@ -133,8 +133,8 @@ def gather(
             taken.append(cut(piece, slice(0, wanted)) if fits else piece)
             wanted -= rows(piece)
             if wanted <= 0:
-                return _split(taken, samples)
-    return _split(taken, samples)
+                return _split(taken, samples, model)
+    return _split(taken, samples, model)
 
 
 def validation_of(model: Model, task: Task, samples: int, most_bytes: int = _IN_MEMORY) -> Sequence[Arrays]:
@@ -321,13 +321,13 @@ def cut(batch: Arrays, part: slice) -> dict[str, Array]:
     return {name: array[part] for name, array in batch.items()}
 
 
-def _split(batches: Kept, samples: int) -> tuple[Sequence[Arrays], Sequence[Arrays]]:
-    """The first samples, and what follows them; whole batches, unless there is but one."""
+def _split(batches: Kept, samples: int, model: Model) -> tuple[Sequence[Arrays], Sequence[Arrays]]:
+    """The first samples, and what follows them; whole batches, unless there is but one that may be cut."""
     total = batches.samples
     keep = min(samples, max(1, total - max(1, total // 5)))
     if len(batches) == 1 and total > 1:
         (only,) = batches
-        if len({len(a) for a in only.values() if a.ndim}) == 1 and all(a.ndim for a in only.values()):
+        if may_cut(model) or are_whole(only, model.inputs):
             return [cut(only, slice(0, keep))], [cut(only, slice(keep, None))]
     first = done = 0
     for size in batches._rows:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from compress.quantization.clip_bounds import bounds
 from compress.quantization.onnx_weights import is_skipped
-from export.reading import number
+from export.reading import attribute
 
 # integer kernels that give a range of their own
 COMPUTING = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid"})
@@ -31,8 +32,15 @@ def can_carry(node: ir.Node, skip: Sequence[str]) -> bool:
         node.op_type in CARRIERS
         and node.domain in ("", "ai.onnx")
         and not (node.op_type == "MaxPool" and len(node.outputs) > 1)  # where it found them are no numbers to round
+        and not (node.op_type == "AveragePool" and averages_otherwise(node))
         and not is_skipped(node.name or "", skip)
     )
+
+
+def averages_otherwise(node: ir.Node) -> bool:
+    """Whether the integer kernel gives another mean: at a rounded-up end it counts padding, and it skips nothing."""
+    rounded_up = attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0)
+    return bool(rounded_up or "dilations" in node.attributes)
 
 
 def all_vary(node: ir.Node) -> bool:
@@ -55,8 +63,7 @@ def _sole_clip(value: ir.Value) -> ir.Node | None:
 
 def _holds_zero(node: ir.Node) -> bool:
     """Whether its bounds are constants on either side of zero; a grid begins or ends there at the latest."""
-    bounds = (*node.inputs[1:3], None, None)[:2]
-    low, high = (0.0 if value is None else number(value) for value in bounds)
+    low, high = bounds(node)
     return low is not None and high is not None and low <= 0 <= high
 
 

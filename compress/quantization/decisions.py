@@ -18,8 +18,10 @@ import onnx_ir as ir
 
 from compress.base import LayerRow, Note
 from compress.quantization.candidates import Candidate, Maker
+from compress.quantization.clip_bounds import within_bounds
 from compress.quantization.equalize import Name, rescaled
 from compress.quantization.histogram import Range
+from compress.quantization.junctions import junctions
 from compress.quantization.masks import Fills, with_fills
 from compress.quantization.onnx_weights import SKIPPED, array, everywhere, exactly, weights_of
 from compress.quantization.schemes import Scheme
@@ -127,7 +129,7 @@ def read(path: str | Path) -> Decisions:
         reasons = {row["layer"]: str(row.get("reason", "")) for row in content["layers"]}
         ranges = {form: {name: _range(pair) for name, pair in seen.items()} for form, seen in content["ranges"].items()}
         shifts, stored = _shifts(content["shifts"]), _shifts(content.get("stored_shifts", {}))
-        factors = {tuple(one["constants"]): np.asarray(one["by"], np.float64) for one in content["factors"]}
+        factors = {tuple(one["constants"]): _numbers(one["by"]) for one in content["factors"]}
         found = Decisions(
             device=content["device"],
             way=Way(**content["way"]),
@@ -172,7 +174,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _shifts(content: Mapping[str, Any]) -> dict[str, Array]:
-    return {layer: np.asarray(shift, np.float64) for layer, shift in content.items()}
+    return {layer: _numbers(shift) for layer, shift in content.items()}
+
+
+def _numbers(given: Any) -> Array:
+    found = np.asarray(given, np.float64)
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise ValueError(f"{given} are no numbers, one for each channel")
+    return found
 
 
 def _range(pair: Any) -> Range:
@@ -204,7 +213,7 @@ def replay(
     _check_names(decisions, prepared)
     if decisions.way.kind in ("static", "dynamic") and scheme.why_not_int8:
         raise UsageError(f"quantize: the decision table computes in int8: {scheme.why_not_int8}.")
-    ranges = dict(decisions.ranges)
+    ranges = {form: within_bounds(prepared, form, seen) for form, seen in decisions.ranges.items()}
     stored = {name: how for name, how in decisions.layers.items() if how in ("int8 weights", "float16")}
     floats = dict.fromkeys(stored, ASKED)
     kept = [exactly(name) for name, decision in decisions.layers.items() if decision == "float"]
@@ -246,6 +255,7 @@ def _check_names(decisions: Decisions, prepared: Model) -> None:
                 f"quantize: the decision table shifts {shift.size} channels of layer {layer!r}, and in model "
                 f"{prepared.name!r} it has {width}: it is the table of another network."
             )
+    _check_factors(decisions, prepared)
     graphs: dict[str, Any] = {MAIN: network, **{form: part.network for form, part in prepared.forms.items()}}
     for form, seen in decisions.ranges.items():
         tensors = _tensors(graphs[form]) if form in graphs else set()
@@ -255,6 +265,18 @@ def _check_names(decisions: Decisions, prepared: Model) -> None:
                     f"quantize: the decision table has a range of {name!r}, and model {prepared.name!r} has no tensor "
                     f"of that name.{did_you_mean(name, tensors)}"
                 )
+
+
+def _check_factors(decisions: Decisions, prepared: Model) -> None:
+    there = {junction.name: junction for junction in junctions(prepared.onnx.graph)}
+    for name, by in decisions.factors.items():
+        what = f"quantize: the decision table divides the channels between {', '.join(map(repr, name))}"
+        if name not in there:
+            raise UsageError(
+                f"{what}, and model {prepared.name!r} has no such place: it is the table of another network."
+            )
+        if by.size != there[name].channels or not (by > 0).all():
+            raise UsageError(f"{what} by {by.size} factors; wanted are {there[name].channels}, all above 0.")
 
 
 def _tensors(network: ir.Model) -> set[str]:
@@ -286,7 +308,8 @@ def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, weig
     if said:
         more = f", and {len(said) - _SAID} more" if len(said) > _SAID else ""
         texts.append(f"not all that the table asks for can be had of {made.way.name}: {'; '.join(said[:_SAID])}{more}")
-    if decisions.weights and decisions.ranges and decisions.weights != weights:
+    holds = (decisions.ranges, decisions.shifts, decisions.stored_shifts, decisions.factors, decisions.fills)
+    if decisions.weights and any(holds) and decisions.weights != weights:
         texts.append(
             "the table was decided for a network of other weights, whose ranges and shifts it holds: decide anew, "
             "unless they are meant to be these"
@@ -295,13 +318,15 @@ def unlike(decisions: Decisions, rows: Sequence[LayerRow], made: Candidate, weig
 
 
 def weights_told(model: Model) -> str:
-    """A hash of a network's constants, whatever their names: what tells it from the same one trained again."""
+    """A hash of a network's constants, whatever their names: what tells it from the same one trained again.
+
+    In the order in which the nodes read them: two that changed places make another network.
+    """
     networks: list[Any] = [model.network, *(form.network for form in model.forms.values())]
-    parts = sorted(
-        hashlib.sha256(value.const_value.tobytes()).hexdigest()
-        for network in networks
-        for graph in network.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None and value.const_value.dtype != ir.DataType.STRING
-    )
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+    read = (value for network in networks for node in everywhere(network) for value in node.inputs if value is not None)
+    constants = dict.fromkeys(value for value in read if value.is_initializer() and value.const_value is not None)
+    told = hashlib.sha256()
+    for value in constants:
+        if array(value).dtype.kind in "fiub":
+            told.update(hashlib.sha256(array(value).tobytes()).digest())
+    return told.hexdigest()[:16]

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from compress.base import Note
 from compress.quantization.fused_bias import fuse_biases
 from compress.quantization.int8 import weight_grid
+from compress.quantization.kernel_fit import unfit
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
-from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, weights_of
 from compress.quantization.recurrent_int8 import LOOPS, loop_refusal, write_loop
 from compress.quantization.recurrent_steps import CONTRIB
 from compress.quantization.schemes import Scheme
@@ -109,16 +110,7 @@ def refusal(
         if attribute(node, "layout", 0):
             return "it takes its input batch first (layout=1), which the integer kernel does not"
         return None if len(weights) == 2 else "only one of its two weights is a constant"
-    if weights[0].input != 1 or array(weights[0].value).ndim != 2:
-        return "its weight is no matrix on the right, and the integer kernel takes no other"
-    if attribute(node, "transA", 0):
-        return "it reads its input transposed, which the integer kernel does not"
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and not (
-        is_weight(bias) and array(bias).size == array(weights[0].value).shape[weights[0].channel_axes[0]]
-    ):
-        return "its bias is not one constant per channel"
-    return None
+    return unfit(node, weights[0])
 
 
 def _write_product(edit: Editor, node: ir.Node, weight: Weight, scheme: Scheme, per_channel: bool) -> None:

@@ -122,8 +122,30 @@ def compute_half(
     )
     made = ir.from_proto(proto)
     made.graph.sort()  # the converter appends its casts
-    changed = [Note(node.name or "", "computed in half precision") for node in network.graph if node.name not in kept]
+    nodes = list(everywhere(network))
+    _without_detours(made, {node.name or "" for node in nodes})
+    changed = [Note(node.name or "", "computed in half precision") for node in nodes if node.name not in kept]
     return made, changed, [Note(name, reason) for name, reason in kept.items()]
+
+
+def _without_detours(made: ir.Model, own: Collection[str]) -> None:
+    """Take out, in place, the float16 between two that stay in float32: what lies beyond it would become infinite.
+
+    Args:
+        made: by the converter, which casts each tensor that one of them gives, and casts it back for the next.
+        own: names of the network's nodes, whose casts are meant.
+    """
+    for back in list(everywhere(made)):
+        half = (
+            back.inputs[0].producer() if _casts(back, ir.DataType.FLOAT, own) and back.inputs[0] is not None else None
+        )
+        if half is not None and _casts(half, ir.DataType.FLOAT16, own) and not back.outputs[0].is_graph_output():
+            ir.convenience.replace_all_uses_with(back.outputs[0], half.inputs[0])  # type: ignore[arg-type]
+    drop_unused(made)
+
+
+def _casts(node: ir.Node, to: ir.DataType, own: Collection[str]) -> bool:
+    return node.op_type == "Cast" and node.name not in own and node.attributes["to"].as_int() == int(to)
 
 
 def _refusal(node: ir.Node, ranges: Mapping[str, Range], skip: Sequence[str]) -> str | None:

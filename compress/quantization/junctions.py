@@ -45,6 +45,12 @@ class Junction:
     reads: tuple[Part, ...]
 
     @property
+    def channels(self) -> int:
+        """How many there are."""
+        first = (*self.gives, *self.reads)[0]
+        return int(array(first.value).shape[first.axis])
+
+    @property
     def name(self) -> tuple[str, ...]:
         """The names of its constants, by which it is known in all forms."""
         return tuple(part.value.name or "" for part in (*self.gives, *self.reads))
@@ -85,7 +91,7 @@ def _giver(node: ir.Node) -> tuple[tuple[Part, ...], ir.Value, int] | None:
         return _parts((node.inputs[1], 0), (_bias(node), 0)), result, 1
     if is_(node, "Gemm"):
         return _parts((node.inputs[1], 0 if attribute(node, "transB", 0) else 1), (_bias(node), 0)), result, -1
-    if is_(node, "MatMul"):
+    if is_(node, "MatMul") and (weight := node.inputs[1]) is not None and len(weight.shape or ()) == 2:
         bias, result = _added(result)
         return _parts((node.inputs[1], 1), (bias, 0)), result, -1
     return None
@@ -105,10 +111,14 @@ def _added(result: ir.Value) -> tuple[ir.Value | None, ir.Value]:
 
 
 def _parts(weight: tuple[ir.Value | None, int], bias: tuple[ir.Value | None, int]) -> tuple[Part, ...]:
-    """Both, or the weight alone where there is no bias; () where one is no constant, or has no such axis."""
-    given = [(value, axis) for value, axis in (weight, bias) if value is not None]
-    found = [Part(value, axis) for value, axis in given if is_weight(value) and array(value).ndim > axis]
-    return tuple(found) if len(found) == len(given) else ()
+    """Both, or the weight alone where there is no bias; () where one is no constant, or the bias no vector."""
+    (value, axis), (added, of_bias) = weight, bias
+    if value is None or not is_weight(value):
+        return ()
+    if added is None:
+        return (Part(value, axis),)
+    fits = is_weight(added) and array(added).ndim == 1
+    return (Part(value, axis), Part(added, of_bias)) if fits else ()
 
 
 def _passed(value: ir.Value, axis: int) -> ir.Node | None:

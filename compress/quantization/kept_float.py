@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from compress.quantization.carriers import MOVING
+from compress.quantization.carriers import MOVING, averages_otherwise
 from compress.quantization.onnx_edit import Editor, graph_of
 from compress.quantization.onnx_weights import array, everywhere
-from export.reading import attribute
+from export.reading import attribute, is_
 
 
 def keep_float(network: ir.Model, edit: Mapping[ir.Graph, Editor]) -> None:
@@ -29,6 +29,8 @@ def keep_float(network: ir.Model, edit: Mapping[ir.Graph, Editor]) -> None:
         edit: of its graphs.
     """
     for node in list(everywhere(network)):
+        if is_(node, "AveragePool") and averages_otherwise(node):
+            _keep_apart(edit[graph_of(node.outputs[0])], node.outputs[0])
         channels = _channels(node)
         pair = _read_back(node) if channels else None
         if pair is None or array(pair.inputs[1]).ndim:  # type: ignore[arg-type]
@@ -43,6 +45,15 @@ def keep_float(network: ir.Model, edit: Mapping[ir.Graph, Editor]) -> None:
         node.replace_input_with(0, back)
         if not pair.outputs[0].uses() and not pair.outputs[0].is_graph_output():  # the runtime would compute it still
             editor.graph.remove(pair, safe=True)
+
+
+def _keep_apart(edit: Editor, value: ir.Value) -> None:
+    """Put a node that changes nothing, and that the runtime does not take out, in front of what rounds a tensor."""
+    rounding = [use for use in value.uses() if is_(use.node, "QuantizeLinear") and use.idx == 0]
+    if rounding:
+        same = edit.node("Max", [value], output=f"{value.name}_apart")
+        for use in rounding:
+            use.node.replace_input_with(0, same)
 
 
 def _read_back(node: ir.Node) -> ir.Node | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from compress.agreement import Agreement, Compared
 from compress.choices import decides
@@ -15,6 +17,7 @@ from export.stepped import any_batch
 from models.intervals import paired_difference
 from models.records import Arrays, Model, Score, Task
 
+_MOST_BYTES = 512 * 2**20  # of float's outputs: maps of a segmentation have more decisions than anybody needs
 _ONE = 1 + 1e-9  # a single flip may be of two that were as good as equal
 
 
@@ -64,6 +67,8 @@ class ByScore:
 class ByAgreement:
     """Without labels: the noise in each output and the share of decisions that flip, on calibration data held out.
 
+    Of large outputs only those of the first batches count, as many as memory should hold.
+
     Noise power may be as many percent of the signal's as points may be lost: one point is 20 dB. The signal is what
     varies from row to row: a network that answers nearly the same to everything could hide any fault in its mean.
     Of decisions, whole numbers and truth values as many percent may differ as points may be lost, or one of them.
@@ -72,12 +77,12 @@ class ByAgreement:
     def __init__(self, model: Model, held_out: Sequence[Arrays], max_drop: float) -> None:
         self.model, self.held_out, self.max_drop = model, held_out, max_drop
         self.choices = [spec.name for spec in model.outputs if decides(spec, model)]
-        self.float = self._outputs(model)
+        self.float = _as_many_as_fit(self._outputs(model))
 
     def __call__(self, candidate: Model) -> Loss:
         """Compare its outputs with float's."""
         agreed = Agreement(self.choices)
-        for batch, wanted, found in zip(self.held_out, self.float, self._outputs(candidate), strict=True):
+        for batch, wanted, found in zip(self.held_out, self.float, self._outputs(candidate), strict=False):
             agreed.add(wanted, found, batch)
         compared = agreed.outputs
         measured = agreed.noise_db
@@ -93,10 +98,22 @@ class ByAgreement:
             flip_rate=max(flips, default=None),
         )
 
-    def _outputs(self, model: Model) -> list[Arrays]:
+    def _outputs(self, model: Model) -> Iterator[Arrays]:
         run = runner_for(model)
         parts = self.held_out.parts if isinstance(self.held_out, Joined) else (self.held_out,)
-        return [made for part in parts for made in stream(run, model.inputs, part, model.outputs)]
+        for part in parts:
+            yield from stream(run, model.inputs, part, model.outputs)
+
+
+def _as_many_as_fit(outputs: Iterable[Arrays]) -> list[Arrays]:
+    """The outputs of the first batches: all that are kept in memory while candidates are judged."""
+    taken, room = [], _MOST_BYTES
+    for made in outputs:
+        taken.append(made)
+        room -= sum(np.asarray(array).nbytes for array in made.values())
+        if room <= 0:
+            break
+    return taken
 
 
 def _in_words(noise: float | None, compared: Mapping[str, Compared], choices: Sequence[str]) -> str:

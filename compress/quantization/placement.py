@@ -12,16 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
 from compress.quantization.carriers import CLIPPING, MOVING, all_vary, can_carry, operands, result_of
 from compress.quantization.fewest_conversions import Tensors
 from compress.quantization.heads import MIXED, mixed_heads
-from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywhere, is_skipped, is_weight, weights_of
+from compress.quantization.kernel_fit import unfit
+from compress.quantization.onnx_weights import SKIPPED, Weight, everywhere, is_skipped, weights_of
 from compress.quantization.watched import open_graphs
-from export.reading import attribute
 
 STATIC = frozenset({"Conv", "Gemm", "MatMul"})
 
@@ -146,27 +145,7 @@ def _refusal(
         return "it lies in a body where calibration cannot look"
     if node.name in floats:
         return floats[node.name or ""]
-    return _unfit(node, weights[0]) if weights else None
-
-
-def _unfit(node: ir.Node, weight: Weight) -> str | None:
-    numbers = array(weight.value)
-    if not np.isfinite(numbers).all():
-        return "its weights hold NaN or infinity"
-    if weight.input != 1 or (node.op_type != "Conv" and numbers.ndim != 2):
-        return "its weight is no matrix on the right, and the integer kernel takes no other"
-    if attribute(node, "transA", 0):
-        return "it reads its input transposed, which the integer kernel does not"
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and not (is_weight(bias) and array(bias).size == _channels(node, numbers)):
-        return "its bias is not one constant per channel"
-    return None
-
-
-def _channels(node: ir.Node, weight: np.ndarray) -> int:  # type: ignore[type-arg]
-    if node.op_type == "Conv":
-        return int(weight.shape[0])
-    return int(weight.shape[0 if attribute(node, "transB", 0) else 1])
+    return unfit(node, weights[0]) if weights else None
 
 
 def _carry(graph: ir.Graph, placement: Placement, skip: Sequence[str]) -> None:

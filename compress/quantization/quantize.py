@@ -38,9 +38,10 @@ from export.device import Device, find_device
 from export.draws import seeded, told, unseeded
 from export.folded import Prepared, folded
 from export.onnx_file import to_bytes
+from export.parity import verify
 from export.prepare import opset_of
 from export.session import repeats
-from models.errors import CompressError, UsageError
+from models.errors import CompressError, UsageError, VerificationError
 from models.records import Arrays, Model
 
 Mode = Literal["auto", "static", "dynamic", "weights", "fp16"]
@@ -137,7 +138,8 @@ class Quantize:
         maker = replace(maker, fills=masked.fills, was_half=was_half, original=came.model if was_half else prepared)
         looked: Study | None = None
         if self.mode == "auto":
-            decision = decide(maker, context, device, unseen, max_drop=self.max_drop, prefer=self.prefer)
+            how: Any = {"max_drop": self.max_drop, "prefer": self.prefer, "apart": unseen is not seen}
+            decision = decide(maker, context, device, unseen, **how)
             made, facts, looked = decision.chosen, decision.facts, decision.study
             if (pace := against_the_file(given, masked.model, made, context, device, unseen)) is not None:
                 facts = {**facts, "file": asdict(pace), "why": f"{facts['why']}; {in_words(pace)}"}
@@ -208,12 +210,17 @@ class Quantize:
         return replace(maker.by(self.calibration), correction=correction, equalize=self.equalize, equalized=other)
 
     def _equalized(self, prepared: Model, scheme: Scheme, seen: Sequence[Arrays], context: Context) -> Maker | None:
-        """Of candidates of the equalized model; None where there is nothing to equalize."""
+        """Of candidates of the equalized model; None where nothing can be equalized and compute what it did."""
         found = shared_junctions(prepared)
         if not found:
             return None
         by = factors(found, channel_reaches(prepared, found, seen))
-        return replace(self._maker(rescaled(prepared, by), scheme, seen, context), factors=by)
+        made = rescaled(prepared, by)
+        try:
+            verify(prepared, made, batches=seen[:1])
+        except VerificationError:
+            return None
+        return replace(self._maker(made, scheme, seen, context), factors=by)
 
     def _check(self, scheme: Scheme, device: Device, has_data: bool, model: Model) -> None:
         if self.mode in ("static", "dynamic") and scheme.why_not_int8:

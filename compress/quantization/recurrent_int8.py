@@ -101,12 +101,13 @@ class _Writer:
             for m in self.layer.of_input(index)
         ]
         parts, last = self._scan(index, self._initial(index, x), given, backward=backward and not turned)
+        if lengths is not None and not self._starts_at_zero():  # of a sequence without a step the operators give zeros
+            last = self._op("Where", [self._any_step(), last, self._zero()], "last")
         if not parts:
             return last, last
         sequence = self._op(_activations(self.node)[index][0] if len(parts) == 1 else "Add", parts, "sequence")
         if lengths is not None:
-            zero = self.layer.constants.shared("rnn_zero", np.zeros((), np.float32))
-            sequence = self._op("Where", [self._running(x), sequence, zero], "cut")
+            sequence = self._op("Where", [self._running(x), sequence, self._zero()], "cut")
         return (self._turned(sequence) if turned else sequence), last
 
     def joined(self, ways: Values, axis: int) -> ir.Value:
@@ -177,6 +178,14 @@ class _Writer:
         )
         lengths = self._op("Unsqueeze", [self._lengths(), self._numbers("rnn_axis", [1])], "n")
         return self._op("Less", [step, lengths], "running")
+
+    def _any_step(self) -> ir.Value:
+        """Whether a sequence has one; (N, 1)."""
+        lengths = self._op("Unsqueeze", [self._lengths(), self._numbers("rnn_axis_1", [1])], "n")
+        return self._op("Less", [self._numbers("rnn_way", 0), lengths], "any")
+
+    def _zero(self) -> ir.Value:
+        return self.layer.constants.shared("rnn_zero", np.zeros((), np.float32))
 
     def _turned(self, x: ir.Value) -> ir.Value:
         """Each sequence from its last step to its first."""

@@ -87,5 +87,7 @@ def turned_from(value: ir.Value | None) -> ir.Value | None:
     node = value.producer() if value is not None else None
     if node is None or node.op_type != "Transpose" or node.inputs[0] is None:
         return None
+    if "perm" in node.attributes and [*node.attributes["perm"].as_ints()] != [1, 0]:
+        return None
     source = node.inputs[0]
     return source if is_weight(source) and array(source).ndim == 2 else None

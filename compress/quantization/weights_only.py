@@ -7,13 +7,14 @@ that costs up to a quarter of a GRU's speed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from compress.base import Note
-from compress.quantization.int8 import weight_grid
+from compress.quantization.int8 import Grid, weight_grid
 from compress.quantization.onnx_edit import Editor, drop_unused, editors
 from compress.quantization.onnx_weights import FLOATS, SKIPPED, array, everywhere, is_skipped, weights_of
 
@@ -36,16 +37,13 @@ def write_weights(
     layers: dict[ir.Value, list[ir.Node]] = {}
     refused: list[Note] = []
     for node in everywhere(network):
-        kept = [
-            weight
-            for weight in weights_of(node, FLOATS)
-            if (reason := _refusal(node, weight.value, weight.channel_axes, skip)) is None
-        ]
+        reasons = {weight: _refusal(weight.value, weight.channel_axes, skip) for weight in weights_of(node, FLOATS)}
+        kept = [weight for weight, reason in reasons.items() if reason is None]
         for weight in kept:
             places.setdefault(weight.value, weight.channel_axes)
             layers.setdefault(weight.value, []).append(node)
-        if weights_of(node, FLOATS) and not kept:
-            refused.append(Note(node.name or "", reason or ""))
+        if reasons and not kept:
+            refused.append(Note(node.name or "", next(iter(reasons.values())) or ""))
     edits = editors(network)
     for value, axes in places.items():
         _store(edits[value.graph], value, axes if per_channel else ())  # type: ignore[index]
@@ -54,9 +52,11 @@ def write_weights(
     return [Note(name, STORED) for name in names], refused
 
 
-def _refusal(node: ir.Node, value: ir.Value, axes: tuple[int, ...], skip: Sequence[str]) -> str | None:
+def _refusal(value: ir.Value, axes: tuple[int, ...], skip: Sequence[str]) -> str | None:
     if any(is_skipped(use.node.name or "", skip) for use in value.uses()):
         return SKIPPED
+    if value.is_graph_output():
+        return "its weights are an output of the network too"
     numbers = array(value)
     if not np.isfinite(numbers).all():
         return "its weights hold NaN or infinity"
@@ -68,13 +68,24 @@ def _refusal(node: ir.Node, value: ir.Value, axes: tuple[int, ...], skip: Sequen
 
 def _store(edit: Editor, value: ir.Value, axes: tuple[int, ...]) -> None:
     numbers = array(value)
-    grid = weight_grid(numbers, axes)
+    scales, grid = _grid_in(numbers, axes)
     name = value.name or "weight"
     first = next(iter(edit.graph))
     stored = edit.constant(f"{name}_q", grid.quantize(numbers))
-    scale = edit.constant(f"{name}_scale", grid.scale.astype(numbers.dtype))
+    scale = edit.constant(f"{name}_scale", scales)
     real = widened(edit, stored, scale, name, ir.DataType.from_numpy(numbers.dtype), first)
     ir.convenience.replace_all_uses_with(value, real, replace_graph_outputs=False)
+
+
+def _grid_in(numbers: Array, axes: tuple[int, ...]) -> tuple[Array, Grid]:
+    """Scales in the weight's own type, and the grid that has just these: half precision rounds them."""
+    grid = weight_grid(numbers, axes)
+    scales = grid.scale.astype(numbers.dtype)
+    if numbers.dtype != np.float16:
+        return scales, grid
+    short = scales.astype(np.float32) < grid.scale  # rounded down it would not reach the largest weight
+    scales = np.where(short, np.nextafter(scales, np.float16(np.inf)), scales)
+    return scales, replace(grid, scale=scales.astype(np.float32))
 
 
 def widened(
