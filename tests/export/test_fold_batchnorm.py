@@ -48,3 +48,14 @@ def test_a_bias_that_is_not_one_number_a_channel_is_left_alone(bias):
     network, _ = a_layer_and_its_norm("Conv", np.ones((4, 3, 1, 1, 1), np.float32), np.zeros(bias, np.float32))
     assert fold_batch_norms(network) == 0
     assert [node.op_type for node in network.graph] == ["Conv", "BatchNormalization"]
+
+
+def test_a_norm_in_a_body_behind_a_layer_outside_is_left_alone():
+    """The body would give out what is made outside of it, which no runtime takes."""
+    network, _ = a_layer_and_its_norm("Conv", np.ones((4, 3, 1, 1), np.float32), np.zeros(4, np.float32))
+    _, norm = network.graph
+    network.graph.outputs.clear()
+    network.graph.remove(norm)
+    body = ir.Graph([], [norm.outputs[0]], nodes=[norm], name="then")
+    network.graph.append(ir.node("If", [ir.Value(name="flag")], {"then_branch": body}))
+    assert fold_batch_norms(network) == 0 and norm.graph is body

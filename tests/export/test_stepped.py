@@ -64,3 +64,14 @@ def test_rows_of_other_lengths_are_filled_up_with_no_number():
     for row, want, count in zip(found, x, counts, strict=True):
         np.testing.assert_array_equal(row[:count], want[want > 0])
         assert np.isnan(row[count:]).all()
+
+
+def test_a_number_beside_rows_that_are_fixed_is_the_same_for_each_part():
+    net = Net()
+    net.op("Add", net.linear("x", 6, 4, name="layer"), net.op("Cast", "rate", name="cast", to=1), name="sum")
+    inputs = (InputSpec(name="x", dtype="float32", dims=(4, 6)), InputSpec(name="rate", dtype="int64", dims=()))
+    model = net.model(inputs, {"y": (4, 4)})
+    x = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
+    assert fixed_rows(model) == 4
+    found = any_batch(model)({"x": x, "rate": np.int64(3)})["y"]
+    np.testing.assert_allclose(found, onnx_runner(layer("N"))({"x": x})["y"] + 3, rtol=1e-5, atol=1e-6)

@@ -196,3 +196,10 @@ def test_data_that_never_vary_are_told():
     outcome = Quantize(mode="static")(model, Context(calibration=[x]))
     assert "are the same" in outcome.facts["warning"]
     assert any("the others come again" in note.text for note in outcome.skipped)
+
+
+@pytest.mark.parametrize("rows", [32, 40])
+def test_one_batch_of_a_network_that_fixes_its_rows_serves_both(rows):
+    model = replace(mlp(), inputs=(InputSpec(name="x", dtype="float32", dims=(32, 32)),))
+    seen, unseen = gather(model, Context(calibration=[{"x": np.ones((rows, 32), np.float32)}]), 256)
+    assert seen is unseen and [batch["x"].shape for batch in seen] == [(32, 32)]

@@ -9,7 +9,7 @@ import pytest
 
 from compress.base import Context
 from compress.console import plain
-from compress.quantization.decisions import read
+from compress.quantization.decisions import read, weights_told
 from compress.quantization.quantize import Quantize
 from compress.recipe import run
 from export.machine import machine
@@ -17,8 +17,8 @@ from export.onnx_file import to_bytes
 from export.session import onnx_runner
 from export.stopwatch import Stopwatch
 from models.errors import UsageError
-from models.records import example
-from tests.compress.onnx_nets import attention, conv_net, mlp, recurrent, residual_net
+from models.records import InputSpec, example
+from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, mlp, recurrent, residual_net
 
 
 def data(model, batches=2, rows=32, seed=100):
@@ -249,3 +249,60 @@ def test_a_pattern_that_names_nothing_is_refused():
     with pytest.raises(UsageError, match=r"skip 'haed' names no layer of model 'net'\. Did you mean 'head'"):
         Quantize(mode="static", skip=("stem", "haed"))(model, Context(calibration=data(model)))
     Quantize(mode="static", skip=("s*",))(model, Context(calibration=data(model)))
+
+
+def test_a_table_that_only_stores_weights_is_of_its_network_too(tmp_path):
+    """What bias correction took off is of the weights that were."""
+    model, other = conv_net(), conv_net()
+    made = Quantize(mode="weights")(model, Context(calibration=data(model)))
+    assert made.decisions["stored_shifts"]
+    path = kept(made, tmp_path / "t.json")
+    assert "warning" not in Quantize(decisions=path)(model, Context()).facts
+    weight = other.onnx.graph.initializers["body.weight"]
+    weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.5), name="body.weight")
+    assert "other weights" in Quantize(decisions=path)(other, Context()).facts["warning"]
+
+
+def test_weights_that_changed_places_are_other_weights():
+    def two(first, second):
+        net = Net()
+        weights = [net.const(f"w{seed}", np.random.default_rng(seed).standard_normal((8, 8))) for seed in (1, 2)]
+        net.op("MatMul", net.op("MatMul", "x", weights[first], name="a"), weights[second], name="b")
+        return net.model((InputSpec(name="x", dtype="float32", dims=("N", 8)),), {"y": ("N", 8)})
+
+    assert weights_told(two(0, 1)) == weights_told(two(0, 1)) != weights_told(two(1, 0))
+
+
+def test_factors_of_no_place_or_of_another_width_are_refused(tmp_path):
+    model = mlp()
+    made = Quantize(mode="static", equalize=True)(model, Context(calibration=data(model)))
+    table = plain(made.decisions)
+    assert to_bytes(Quantize(decisions=kept(made, tmp_path / "t.json"))(model, Context()).model) == to_bytes(made.model)
+    first, *others = table["factors"]
+    for factor, says in (
+        ({**first, "constants": ["a", "b"]}, "between 'a', 'b', and model 'net' has no such place"),
+        ({**first, "by": first["by"][1:]}, f"by {len(first['by']) - 1} factors; wanted are {len(first['by'])}, all"),
+        ({**first, "by": [-1.0, *first["by"][1:]]}, "all above 0"),
+        ({**first, "by": [float("nan"), *first["by"][1:]]}, "are no numbers, one for each channel"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            file = written({**table, "factors": [factor, *others]}, tmp_path / "f.json")
+            Quantize(decisions=file)(model, Context())
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 9.0), (-3.0, 6.0), (-3.0, 9.0)])
+def test_a_range_that_is_wider_than_the_clip_is_that_of_the_clip(low, high, tmp_path):
+    """The clip goes, since the grid ends where it does: on a wider one nothing would be clipped."""
+    net = Net()
+    first = net.op(
+        "Clip", net.conv("x", 3, 8, name="a", relu=""), net.const("low", 0.0), net.const("high", 6.0), name="c"
+    )
+    net.conv(first, 8, 4, name="b", relu="")
+    model = net.model(IMAGE, {"y": ("N", 4, 16, 16)})
+    batches = [{"x": 9 * batch["x"]} for batch in data(model)]
+    made = Quantize(mode="static")(model, Context(calibration=batches))
+    table = plain(made.decisions)
+    assert table["ranges"]["main"]["c_out"] == [0.0, 6.0]
+    table["ranges"]["main"]["c_out"] = [low, high]
+    again = Quantize(decisions=written(table, tmp_path / "t.json"))(model, Context())
+    assert to_bytes(again.model) == to_bytes(made.model)

@@ -140,3 +140,24 @@ def test_all_forms_are_rescaled_alike_or_none():
     other.graph.outputs.append(first.tensor)  # given in this form, so that it must stay
     part = replace(model, forms={"other": replace(same, network=other)})
     assert first.name not in {junction.name for junction in shared_junctions(part)}
+
+
+def stacked():
+    """Products with a matrix for each head, as many numbers in as out: the axis of their channels is the last."""
+    net = Net()
+    y = net.op("Relu", net.op("MatMul", "x", net.weight("heads", 2, 8, 8), name="heads"), name="act")
+    net.op("MatMul", y, net.weight("last", 8, 4), name="last")
+    return net.model((InputSpec(name="x", dtype="float32", dims=("N", 2, 3, 8)),), {"y": ("N", 2, 3, 4)})
+
+
+def rowwise():
+    """A bias for each row, of which there are as many as channels."""
+    net = Net()
+    given = net.op("Gemm", "x", net.weight("w", 4, 4), net.const("rows", np.ones((4, 1))), name="first")
+    net.op("Gemm", net.op("Relu", given, name="act"), net.weight("v", 4, 4), name="last")
+    return net.model((InputSpec(name="x", dtype="float32", dims=(4, 4)),), {"y": (4, 4)})
+
+
+@pytest.mark.parametrize("build", [stacked, rowwise])
+def test_what_is_no_matrix_with_a_vector_is_no_junction(build):
+    assert junctions(build().onnx.graph) == []

@@ -8,11 +8,13 @@ import pytest
 from compress.base import Context
 from compress.quantization.half import compute_half
 from compress.quantization.histogram import Range
+from compress.quantization.onnx_weights import everywhere
 from compress.quantization.quantize import Quantize
 from export.folded import fold
 from export.parity import sqnr_db
 from export.session import onnx_runner
 from models.records import InputSpec, example, sizes_of
+from tests.compress.bodies_nets import voice
 from tests.compress.onnx_nets import Net, attention, conv_net, recurrent
 
 
@@ -67,3 +69,22 @@ def test_masks_in_integers_booleans_and_infinities_are_calibrated_with(device, m
     outcome = Quantize(mode=mode)(model, Context(calibration=[x], device=device))
     assert outcome.changed
     assert sqnr_db(onnx_runner(model)(x)["logits"], onnx_runner(outcome.model)(x)["logits"]) > 30
+
+
+def test_between_two_that_stay_in_float_nothing_is_rounded_to_half():
+    """The square of 300 is beyond 65504 and its root is not: in half it would be infinite on its way."""
+    net = Net()
+    y = net.op("Mul", net.matmul("x", 8, 8, name="first"), net.const("large", 300.0), name="scaled")
+    root = net.op("Sqrt", net.op("Mul", y, y, name="square"), name="root")
+    net.matmul(root, 8, 4, name="last")
+    model = fold(net.model((InputSpec(name="x", dtype="float32", dims=("N", 8)),), {"y": ("N", 4)}))
+    network, _, kept = compute_half(model.network, {"square_out": Range(0.0, 2e6)})
+    assert [note.layer for note in kept] == ["square", "root"]
+    x = {"x": 1 + example(model.inputs, {"N": 20})["x"]}
+    assert sqnr_db(onnx_runner(model)(x)["y"], onnx_runner(replace(model, network=network))(x)["y"]) > 50
+
+
+def test_the_layers_of_a_body_are_told_too():
+    network, changed, _ = compute_half(fold(voice()).network, {})
+    inside = {node.name for node in everywhere(network) if node.op_type in ("Conv", "Gemm") and node.graph.name}
+    assert inside and inside <= {note.layer for note in changed}

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compress.base import Context
 from compress.quantization.calibrated import look
 from compress.quantization.candidates import Maker
+from compress.quantization.quantize import Quantize
 from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way
 from export.device import find_device
@@ -115,3 +117,24 @@ def test_vendors_tools_get_one_scale(device):
     assert all(scale.ndim == 0 for scale in scales)
     back = [n for n in made.network.graph if n.op_type == "DequantizeLinear" and n.inputs[0].const_value is None]
     assert all(n.inputs[1].const_value.numpy().ndim == 0 for n in back)
+
+
+POOLS = {
+    "counts a rounded-up end": {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4, "ceil_mode": 1,
+                                "count_include_pad": 1},
+    "skips": {"kernel_shape": [2, 2], "dilations": [2, 2]},
+    "says that it skips none": {"kernel_shape": [2, 2], "dilations": [1, 1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_that_the_integer_kernel_computes_otherwise_stays_in_float(kind):
+    net = Net()
+    pooled = net.op("AveragePool", net.conv("x", 3, 16, name="one"), name="pool", **POOLS[kind])
+    net.conv(pooled, 16, 4, name="two", relu="")
+    model = net.model(IMAGE, {"y": ("N", 4, "H", "W")}, opset=19)
+    made = Quantize(mode="static")(model, Context(calibration=data(model)))
+    integer = "says" in kind
+    assert ("QLinearAveragePool" in optimized_graph(made.model)) == integer
+    x = example(model.inputs, {"N": 2}, seed=7)
+    assert sqnr_db(onnx_runner(model)(x)["y"], onnx_runner(made.model)(x)["y"]) > 30

@@ -60,7 +60,7 @@ def test_data_without_labels_are_no_labels():
     train, validation, test = splits
     task = Unlabelled(name="rows.npz", train=train, validation=validation, test=test, reference=dict)
     outcome = Quantize()(model, Context(task=task))
-    assert outcome.facts["judged_on"] == "data held out from calibration, against float"
+    assert outcome.facts["judged_on"] == "data held out from calibration and the validation rows, against float"
     assert all("dB" in row["loss"] for row in outcome.facts["candidates"][1:] if "loss" in row)
 
 
@@ -121,3 +121,11 @@ def fixed_batch(model, size):
         value.shape = ir.Shape([size, *value.shape[1:]])
     specs = [tuple(replace(s, dims=(size, *s.dims[1:])) for s in kind) for kind in (model.inputs, model.outputs)]
     return replace(model, network=network, inputs=specs[0], outputs=specs[1])
+
+
+def test_of_large_outputs_as_many_rows_are_kept_as_memory_should_hold(monkeypatch):
+    monkeypatch.setattr("compress.quantization.loss._MOST_BYTES", 1000)
+    model = mlp()
+    judge = ByAgreement(model, [example(model.inputs, {"N": 10}, seed=i) for i in range(50)], 1.0)
+    assert 1 <= len(judge.float) < 10
+    assert judge(model).points == 0.0

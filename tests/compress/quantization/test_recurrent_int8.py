@@ -320,3 +320,15 @@ def test_mode_dynamic_says_what_auto_may_do():
         "no dynamic int8 kernel for GRU in ONNX Runtime; weights mode stores it in 8 bits, and auto tries a loop of "
         "int8 products (faster from about 256 units on)"
     )
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_a_sequence_without_a_step_leaves_nothing_behind(kind, direction):
+    """The operators give zeros then, and not the state that they were given."""
+    model = layer(kind, lengths=True, initial=True, direction=direction)
+    (made, _), x = looped(model), inputs(model)
+    x["lengths"][1] = 0
+    wanted, found = onnx_runner(model)(x), onnx_runner(made)(x)
+    assert not wanted["Y_h"][:, 1].any()
+    assert all(sqnr_db(wanted[name], found[name]) > 30 for name in wanted)

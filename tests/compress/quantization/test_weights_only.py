@@ -8,12 +8,13 @@ import pytest
 
 from compress.base import Context
 from compress.quantization.quantize import Quantize
+from compress.quantization.weights_only import _grid_in
 from export.folded import fold
 from export.onnx_file import to_bytes
 from export.parity import sqnr_db
 from export.profile import optimized_graph
 from export.session import onnx_runner
-from models.records import Form, InputSpec, example, sizes_of
+from models.records import Form, InputSpec, OutputSpec, example, sizes_of
 from tests.compress.onnx_nets import Net, attention, conv_net, mlp, recurrent, stream
 
 EVERY = [conv_net, mlp, attention, recurrent, lambda: recurrent("LSTM"), lambda: recurrent("RNN")]
@@ -102,3 +103,27 @@ def test_skip_is_kept_in_every_mode():
     for mode in ("weights", "fp16"):
         outcome = quantized(mlp(), mode=mode, skip=("fir*",))
         assert [(n.layer, n.text) for n in outcome.skipped] == [("first", "skipped, as asked")]
+
+
+def test_a_weight_that_the_network_gives_out_stays_as_it_is():
+    net = Net()
+    weight = net.weight("shown", 64, 64)
+    net.op("MatMul", "x", weight, name="layer")
+    net.matmul("layer_out", 64, 64, name="next")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 64)),), {"y": ("N", 64)})
+    graph = model.onnx.graph
+    graph.outputs.append(graph.initializers["shown"])
+    model = replace(model, outputs=(*model.outputs, OutputSpec(name="shown", dtype="float32", dims=(64, 64))))
+    outcome = quantized(model)
+    assert [(n.layer, n.text) for n in outcome.skipped] == [("layer", "its weights are an output of the network too")]
+    assert [n.layer for n in outcome.changed] == ["next"]
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-5])
+def test_the_scales_of_weights_in_half_are_those_that_were_rounded_by(size):
+    """Small ones have few digits in half: what is read back lies within half a step of the scale as it is stored."""
+    numbers = (size * np.random.default_rng(0).standard_normal((32, 64))).astype(np.float16)
+    scales, grid = _grid_in(numbers, (1,))
+    assert scales.dtype == np.float16
+    back = grid.quantize(numbers) * scales.astype(np.float64)
+    assert (np.abs(back - numbers) <= 0.5001 * scales.astype(np.float64)).all()
