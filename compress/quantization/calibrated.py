@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from compress.base import Progress
+from compress.quantization.calibration import form_histograms, histograms
+from compress.quantization.carriers import CARRIERS
+from compress.quantization.histogram import Histogram, Range
+from compress.quantization.placement import place
+from compress.quantization.range_methods import Method, range_by
+from compress.quantization.turned import written_out
 from export.forms import MAIN
 from models.records import Arrays, Model
-
-from .calibration import form_histograms, histograms
-from .carriers import CARRIERS
-from .histogram import Histogram, Range
-from .placement import place
-from .range_methods import Method, range_by
-from .turned import written_out
 
 Ranges = dict[str, Range]
 

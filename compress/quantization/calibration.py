@@ -14,16 +14,15 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from compress.base import Progress
+from compress.quantization.calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
+from compress.quantization.histogram import Histogram
+from compress.quantization.watched import show
 from export.called import called
 from export.forms import MAIN, new_elements, parts, run_all
 from export.stream import Memory, stream
 from export.whole_samples import are_whole
 from models.errors import CompressError, DataError, first_line
 from models.records import Arrays, Form, Model
-
-from .calibration_data import ROWS, Kept, count, cut, pieces, rows, shared_rows
-from .histogram import Histogram
-from .watched import show
 
 Array = np.ndarray[Any, Any]
 

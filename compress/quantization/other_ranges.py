@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from .candidates import Candidate, Maker
-from .loss import Judge, Loss
-from .range_methods import Method
-from .ways import Way
+from compress.quantization.candidates import Candidate, Maker
+from compress.quantization.loss import Judge, Loss
+from compress.quantization.range_methods import Method
+from compress.quantization.ways import Way
 
 ORDER: tuple[Method, ...] = ("mse", "percentile", "entropy", "minmax")
 

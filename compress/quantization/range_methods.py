@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .histogram import BINS, Histogram, Range
+from compress.quantization.histogram import BINS, Histogram, Range
 
 Array = np.ndarray[Any, Any]
 
