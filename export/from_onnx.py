@@ -33,7 +33,7 @@ from export.onnx_layers import LAYERS, bias_behind
 from export.onnx_products import PRODUCTS
 from export.onnx_spatial import SPATIAL
 from export.onnx_values import Call, Constant, on_host, tensor
-from export.prepare import opset_of
+from export.reading import opset_of
 from models.errors import CompressError, LiftError
 from models.records import InputSpec, Model, example, sizes_of
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from export.reading import Spelling, is_, is_number, made_by, number, numbers_of, only_reader, other_input
+from export.known_shapes import inferred_shapes
+from export.reading import Spelling, is_, is_number, made_by, number, numbers_of, only_reader, opset_of, other_input
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,59 @@ def _write(norm: _Norm) -> None:
     mean = spelling.write("ReduceMean", power, *norm.mean.inputs[1:], attributes=dict(norm.mean.attributes))
     root = spelling.write("Sqrt", spelling.write("Add", mean, norm.eps))
     spelling.done(spelling.write("Div", norm.d, root))
+
+
+_HAS_OPERATOR = 17  # the first opset with LayerNormalization
+
+
+def norms_as_operators(network: ir.Model) -> int:
+    """Write, in place, each norm over the last axis with weight and bias as LayerNormalization; how many there were.
+
+    What the runtime fuses of one that was written out and converted to half has numbers of two types.
+    """
+    if opset_of(network) < _HAS_OPERATOR:
+        return 0
+    changed = 0
+    with inferred_shapes(network):
+        for node in list(network.graph.all_nodes()):
+            norm = _norm(node) if node.graph is not None and is_(node, "Sqrt", "Pow") else None
+            changed += norm is not None and _write_operator(norm)
+    return changed
+
+
+def _write_operator(norm: _Norm) -> bool:
+    x, eps, axes = _centred(norm.d), number(norm.eps), _axes(norm.mean)
+    weighted, weight = _applied(norm.last.outputs[0], "Mul")
+    added, bias = _applied(weighted.outputs[0], "Add") if weighted is not None else (None, None)
+    if x is None or added is None or eps is None or axes != [-1]:
+        return False
+    spelling = Spelling(added, norm.eps.dtype or ir.DataType.FLOAT)
+    attributes = {"axis": -1, "epsilon": eps}
+    spelling.done(spelling.write("LayerNormalization", x, weight, bias, attributes=attributes))
+    return True
+
+
+def _centred(d: ir.Value) -> ir.Value | None:
+    """The x of d = x - mean x over the last axis."""
+    away = made_by(d, "Sub")
+    x, mean = away.inputs[:2] if away is not None else (None, None)
+    middle = made_by(mean, "ReduceMean")
+    fits = middle is not None and middle.inputs[0] is x and middle.attributes.get_int("keepdims") != 0
+    return x if fits and middle is not None and _axes(middle) == [-1] else None
+
+
+def _axes(mean: ir.Node) -> list[int] | None:
+    """Those that a mean is taken over, the last one being -1; None of what is not known."""
+    given = mean.attributes.get_ints("axes") or numbers_of(mean.inputs[1] if len(mean.inputs) > 1 else None)
+    shape = mean.inputs[0].shape if mean.inputs[0] is not None else None
+    if given is None:
+        return None
+    return [-1 if shape is not None and axis == len(shape) - 1 else int(axis) for axis in given]
+
+
+def _applied(value: ir.Value, operator: str) -> tuple[ir.Node | None, ir.Value | None]:
+    """The node that alone reads a value and joins it with a constant vector, and that vector."""
+    node = only_reader(value)
+    other = other_input(node, value) if node is not None and is_(node, operator) else None
+    vector = numbers_of(other)
+    return (node, other) if vector is not None and vector.ndim == 1 else (None, None)

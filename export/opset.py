@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from onnxscript.version_converter import ConvertVersionPass
 
-from export.prepare import opset_of
+from export.reading import opset_of
 from models.errors import CompressError
 
 OLDEST = 11

@@ -37,6 +37,7 @@ from export.node_names import kept_names
 from export.norms import spell_norms
 from export.onnx_repair import unused
 from export.pooling import pool_globally
+from export.reading import opset_of
 from export.rewrites import rules_for
 
 _APART = 4  # the first IR whose initializers need not be inputs
@@ -235,8 +236,3 @@ def _remove_dropouts(network: ir.Model) -> None:
         ir.convenience.replace_nodes_and_values(
             node.graph, node, [node], [identity], [node.outputs[0]], [identity.outputs[0]]
         )
-
-
-def opset_of(network: ir.Model) -> int:
-    """Version of the standard operators in a graph; 1 where it uses none."""
-    return network.opset_imports.get("", network.opset_imports.get("ai.onnx", 1))

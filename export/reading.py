@@ -1,4 +1,4 @@
-"""What a node reads and who reads it: numbers, factors, the only reader. Imports no torch."""
+"""What a graph says of itself: its opset, what a node reads, numbers, factors, who alone reads it. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import onnx_ir as ir
 from export.naming import layer_of
 
 _Array = np.ndarray[Any, Any]
+
+
+def opset_of(network: ir.Model) -> int:
+    """Version of the standard operators in a graph; 1 where it uses none."""
+    return network.opset_imports.get("", network.opset_imports.get("ai.onnx", 1))
 
 
 def is_(node: ir.Node | None, *operators: str) -> bool:

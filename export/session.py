@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime as ort
 
 from export.called import called
@@ -108,9 +109,23 @@ def session(
 def crashing_fusions(model: Model) -> list[str]:
     """Those that end the process: in onnxruntime 1.32 that of a Transpose (1, 0, 2) before a MatMul in float16."""
     network: Any = model.network
-    halves = [value for value in network.graph.initializers.values() if str(value.dtype) == "FLOAT16"]
-    computes = any(use.node.op_type != "Cast" for value in halves for use in value.uses())
-    return ["MatmulTransposeFusion"] if computes else []
+    return ["MatmulTransposeFusion"] if any(map(_computes_in_half, network.graphs())) else []
+
+
+def _computes_in_half(graph: ir.Graph) -> bool:
+    """Whether something but a Cast reads a number in half, be it given, constant or computed by a Cast."""
+    halves = [v for v in (*graph.inputs, *graph.initializers.values()) if v.dtype == ir.DataType.FLOAT16]
+    halves += [v for node in graph for v in node.outputs if v.dtype == ir.DataType.FLOAT16 or _makes_half(node)]
+    return any(use.node.op_type != "Cast" for value in halves for use in value.uses())
+
+
+def _makes_half(node: ir.Node) -> bool:
+    if node.op_type == "Cast":
+        return node.attributes["to"].as_int() == ir.DataType.FLOAT16
+    value = node.attributes.get("value") if node.op_type == "Constant" else None
+    if value is None or value.type != ir.AttributeType.TENSOR:
+        return False
+    return value.as_tensor().dtype == ir.DataType.FLOAT16
 
 
 def in_form(model: Model, form: str | None) -> Model:

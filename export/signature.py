@@ -107,6 +107,7 @@ def _show_shapes(network: ir.Model, inputs: list[InputSpec], source: str) -> Non
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # one of them ends the process
     letters = list(sizes_of(Model(network, tuple(inputs))))
     try:
         session = ort.InferenceSession(ir.to_proto(network).SerializeToString(), options, ["CPUExecutionProvider"])

@@ -26,6 +26,7 @@ from models.records import Arrays, Form, Model
 
 Array = np.ndarray[Any, Any]
 
+_CRASHING = ["MatmulTransposeFusion"]  # see export.session.crashing_fusions
 _RUN_BYTES = 32 * 2**20  # of watched tensors in one run: as many samples go in together
 
 
@@ -198,8 +199,12 @@ def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised
+    # it would make u8 of s8, and not all of it
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
     try:
-        return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=_CRASHING
+        )
     except Exception as error:
         raise CompressError(f"quantize: ONNX Runtime does not take what was made: {first_line(error)}") from error
 

@@ -30,7 +30,7 @@ from compress.quantization.turned import read_from_kernel, shared_again, written
 from compress.quantization.ways import Way
 from compress.quantization.weights_only import write_weights
 from export.forms import MAIN
-from export.prepare import opset_of
+from export.reading import opset_of
 from models.errors import CompressError
 from models.records import Model
 

@@ -20,16 +20,17 @@ from compress.base import LayerRow, Note
 from compress.quantization.candidates import Candidate, Maker
 from compress.quantization.clip_bounds import within_bounds
 from compress.quantization.equalize import Name, rescaled
+from compress.quantization.half import beyond_half
 from compress.quantization.histogram import Range
 from compress.quantization.junctions import junctions
 from compress.quantization.masks import Fills, with_fills
-from compress.quantization.onnx_weights import SKIPPED, array, everywhere, exactly, weights_of
+from compress.quantization.onnx_weights import FLOATS, SKIPPED, array, everywhere, exactly, weights_of
 from compress.quantization.schemes import Scheme
 from compress.quantization.turned import written_out
 from compress.quantization.ways import Way
 from export.forms import MAIN
 from export.metadata import input_facts, with_input_facts
-from export.prepare import opset_of
+from export.reading import opset_of
 from models.errors import UsageError, did_you_mean
 from models.records import Model
 
@@ -96,6 +97,8 @@ def document(
     """
     by = maker.of(made.way)
     ranges = {MAIN: by.ranges, **by.of_forms} if made.way.kind == "static" else {}
+    if made.way.kind == "fp16" and by.scheme.half_computes:  # what half precision cannot hold
+        ranges = {form: beyond_half(seen) for form, seen in {MAIN: by.ranges, **by.of_forms}.items()}
     return {
         "schema": SCHEMA,
         "model": maker.model.name,
@@ -240,7 +243,7 @@ def _check_names(decisions: Decisions, prepared: Model) -> None:
     """Refuse a table of another network: layers, tensors or channels that this one does not have."""
     network: Any = prepared.onnx.clone()
     written_out(network)
-    layers = {node.name or "": weights_of(node)[0] for node in everywhere(network) if weights_of(node)}
+    layers = {node.name or "": weights_of(node, FLOATS)[0] for node in everywhere(network) if weights_of(node, FLOATS)}
     for layer in (*decisions.layers, *decisions.way.unsigned_layers):
         if layer not in layers:
             raise UsageError(

@@ -22,8 +22,7 @@ from compress.quantization.onnx_weights import SKIPPED, Weight, array, everywher
 from compress.quantization.recurrent_int8 import LOOPS, loop_refusal, write_loop
 from compress.quantization.recurrent_steps import CONTRIB
 from compress.quantization.schemes import Scheme
-from export.prepare import opset_of
-from export.reading import attribute
+from export.reading import attribute, opset_of
 
 Array = np.ndarray[Any, Any]
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compress.base import Note
 from compress.quantization.histogram import Range
-from compress.quantization.onnx_edit import Editor, drop_unused, editors
+from compress.quantization.onnx_edit import Editor, drop_unused, editors, free_name
 from compress.quantization.onnx_weights import SKIPPED, array, everywhere, is_skipped, is_weight
+from export.constants import stored
+from export.norms import norms_as_operators
 
 LARGEST = 65504.0  # of float16
 # What a file grows by for each stored weight: a Cast, and three times the weight's name. Counted in bytes.
@@ -63,6 +66,11 @@ def store_exact_half(network: ir.Model) -> None:
     drop_unused(network)
 
 
+def beyond_half(ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Those that hold numbers which float16 cannot."""
+    return {name: seen for name, seen in ranges.items() if not max(-seen.low, seen.high) <= LARGEST}
+
+
 def _is_half(numbers: np.ndarray[Any, Any]) -> bool:
     reach = np.abs(numbers).max(initial=0.0)
     return bool(reach <= LARGEST and np.array_equal(numbers, numbers.astype(np.float16)))
@@ -110,9 +118,15 @@ def compute_half(
             Empty where there is no data: then only the weights are looked at.
         skip: patterns of layer names that stay in float32.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+    network = network.clone()
+    norms_as_operators(network)
+    aside = _set_aside(network)
     kept = {node.name or "": reason for node in everywhere(network) if (reason := _refusal(node, ranges, skip))}
+    for node in everywhere(network):
+        if node.op_type in DEFAULT_OP_BLOCK_LIST:
+            kept.setdefault(node.name or "", f"{node.op_type} is computed in float32: not all devices have it in half")
     proto = convert_float_to_float16(
         ir.to_proto(network),
         keep_io_types=True,
@@ -124,6 +138,7 @@ def compute_half(
     made.graph.sort()  # the converter appends its casts
     nodes = list(everywhere(network))
     _without_detours(made, {node.name or "" for node in nodes})
+    _put_back(made, aside)
     changed = [Note(node.name or "", "computed in half precision") for node in nodes if node.name not in kept]
     return made, changed, [Note(name, reason) for name, reason in kept.items()]
 
@@ -141,7 +156,37 @@ def _without_detours(made: ir.Model, own: Collection[str]) -> None:
         )
         if half is not None and _casts(half, ir.DataType.FLOAT16, own) and not back.outputs[0].is_graph_output():
             ir.convenience.replace_all_uses_with(back.outputs[0], half.inputs[0])  # type: ignore[arg-type]
+    RemoveUnusedNodesPass()(made)
     drop_unused(made)
+
+
+def _set_aside(network: ir.Model) -> dict[int, ir.Value]:
+    """Take off, in place, the outputs that are inputs or constants, by their place: the converter makes others of them.
+
+    A constant that is computed with too is there twice from now on.
+    """
+    graph = network.graph
+    aside = {place: value for place, value in enumerate(graph.outputs) if value.producer() is None}
+    for place in sorted(aside, reverse=True):
+        graph.outputs.pop(place)
+    for value in dict.fromkeys(value for value in aside.values() if value.is_initializer()):
+        if value.uses():
+            name = free_name(f"{value.name}_used", {*graph.initializers})
+            ir.convenience.replace_all_uses_with(value, stored(graph, name, array(value)))
+        graph.initializers.pop(value.name or "")
+    return aside
+
+
+def _put_back(made: ir.Model, aside: Mapping[int, ir.Value]) -> None:
+    inputs = {value.name: value for value in made.graph.inputs}
+    constants: dict[ir.Value, ir.Value] = {}
+    for place, value in aside.items():
+        if value.name in inputs:
+            made.graph.outputs.insert(place, inputs[value.name])
+        else:
+            if value not in constants:
+                constants[value] = stored(made.graph, value.name or "", array(value))
+            made.graph.outputs.insert(place, constants[value])
 
 
 def _casts(node: ir.Node, to: ir.DataType, own: Collection[str]) -> bool:

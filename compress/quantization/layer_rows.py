@@ -133,8 +133,8 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
     if not unseen:
         return {}
     theirs = {value.name for graph in open_graphs(made.onnx) for node in graph for value in node.outputs}
-    pairs = {name: f"{name}_dq" if f"{name}_dq" in theirs else name for name in names}
-    pairs = {name: other for name, other in pairs.items() if other in theirs}
+    pairs = {name: next((one for one in _as_named(name) if one in theirs), "") for name in names}
+    pairs = {name: other for name, other in pairs.items() if other}
     signal, noise = dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.0)
     runs = (
         stream(runner_for(watched(m, list(n))), m.inputs, unseen, m.outputs)
@@ -142,10 +142,18 @@ def _noise(prepared: Model, made: Model, names: Sequence[str], unseen: Sequence[
     )
     for float_outputs, outputs in zip(*runs, strict=True):
         for name, other in pairs.items():
+            if name not in float_outputs or other not in outputs:  # a branch in which nobody can look
+                continue
             real = float_outputs[name].astype(np.float64)
             if real.shape != outputs[other].shape:  # its size follows the values
                 continue
             signal[name] += float(np.square(real).sum())
             noise[name] += float(np.square(real - outputs[other]).sum())
     # a branch of an If that is not taken gives nothing, and so no signal
-    return {n: 10 * math.log10(signal[n] / noise[n]) for n in pairs if signal[n] > 0 and noise[n] > 0}
+    known = [name for name in pairs if signal[name] > 0 and 0 < noise[name] < math.inf]
+    return {name: 10 * math.log10(signal[name] / noise[name]) for name in known}
+
+
+def _as_named(name: str) -> tuple[str, ...]:
+    """A tensor read back from integers, in float32 where a copy in half has its name, and as it was."""
+    return f"{name}_dq", f"{name}_cast_to_fp16", name

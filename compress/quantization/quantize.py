@@ -39,7 +39,7 @@ from export.draws import seeded, told, unseeded
 from export.folded import Prepared, folded
 from export.onnx_file import to_bytes
 from export.parity import verify
-from export.prepare import opset_of
+from export.reading import opset_of
 from export.session import repeats
 from models.errors import CompressError, UsageError, VerificationError
 from models.records import Arrays, Model
@@ -177,6 +177,8 @@ class Quantize:
         taken = self._raised(single, ()) if older else single
         made, maker = replay(table, taken, scheme, skip=self.skip, was_half=single is not came.model)
         made = with_reasons(made, table)
+        if maker.was_half and not made.changed:
+            made = replace(made, model=came.model)  # as when it was decided
         nodes = integer_nodes(made.model) if scheme.fuses else {}
         facts = {"mode": "decisions", "device": device.name, "chosen": made.name, "integer_nodes": nodes}
         facts["target"] = target(device, "")

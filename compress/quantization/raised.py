@@ -8,7 +8,7 @@ from typing import Any
 
 from export.folded import folded
 from export.opset import in_opset
-from export.prepare import opset_of
+from export.reading import opset_of
 from models.records import Arrays, Model
 
 PAIRS_OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel

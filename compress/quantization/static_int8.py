@@ -71,7 +71,7 @@ def _drop_clip(node: ir.Node) -> ir.Value:
     assert source is not None and node.graph is not None
     name = result.name
     result.name = f"{name}_clipped"
-    source.name = name
+    source.name, source.type, source.shape = name, result.type, result.shape
     ir.convenience.replace_all_uses_with(result, source, replace_graph_outputs=True)
     node.graph.remove(node, safe=True)
     return source

@@ -11,7 +11,7 @@ float. In a body all that is looked at is what may be rounded, and so float.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,13 @@ import onnx_ir as ir
 
 from compress.quantization.onnx_edit import Editor, free_name, graph_of
 from compress.quantization.onnx_weights import bodies_of
+from export.known_shapes import inferred_shapes
+from export.reading import opset_of
 from models.records import Model, OutputSpec
 
 _OPEN = ("If", "Scan", "Loop")
+_OTHERS = (ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+_ANY_RANK = 11  # the first opset in which what the branches of an If give may differ in rank
 
 
 def open_graphs(network: ir.Model) -> dict[ir.Graph, ir.Node | None]:
@@ -41,10 +45,16 @@ def _open(graph: ir.Graph) -> Iterator[tuple[ir.Graph, ir.Node]]:
 def show(network: ir.Model, names: Sequence[str]) -> list[str]:
     """Make tensors outputs of the graph, in place; the names of those that were none and are now."""
     holders = open_graphs(network)
+    if _is_typed_otherwise(network):
+        with inferred_shapes(network):
+            pass
+        holders = open_graphs(network)
     found = _named(holders)
     given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
     shown = [name for name in dict.fromkeys(names) if name in found and name not in given]
-    taken: set[str | None] = {*found, *given}
+    if opset_of(network) < _ANY_RANK:
+        shown = [name for name in shown if not _in_branch(holders, found[name])]
+    taken: set[str | None] = {*found, *given, *(name for graph in network.graphs() for name in graph.initializers)}
     for name in shown:
         value = found[name]
         node = holders[graph_of(value)]
@@ -57,6 +67,21 @@ def show(network: ir.Model, names: Sequence[str]) -> list[str]:
         value.name = name
         network.graph.outputs.append(value)
     return shown
+
+
+def _is_typed_otherwise(network: ir.Model) -> bool:
+    """Whether a body may compute in another type than float, which nobody wrote at its tensors."""
+    constants = (value for graph in network.graphs() for value in graph.initializers.values())
+    return any(True for _ in _open(network.graph)) and any(value.dtype in _OTHERS for value in constants)
+
+
+def _in_branch(holders: Mapping[ir.Graph, ir.Node | None], value: ir.Value) -> bool:
+    node = holders[graph_of(value)]
+    while node is not None:
+        if node.op_type == "If":
+            return True
+        node = holders[node.graph]  # type: ignore[index]
+    return False
 
 
 def _named(graphs: Iterable[ir.Graph]) -> dict[str, ir.Value]:

@@ -34,19 +34,23 @@ def write_weights(
     A weight that several layers share is stored once. One whose file would grow stays as it is.
     """
     places: dict[ir.Value, tuple[int, ...]] = {}
+    reasons: dict[ir.Value, str | None] = {}
     layers: dict[ir.Value, list[ir.Node]] = {}
     refused: list[Note] = []
     for node in everywhere(network):
-        reasons = {weight: _refusal(weight.value, weight.channel_axes, skip) for weight in weights_of(node, FLOATS)}
-        kept = [weight for weight, reason in reasons.items() if reason is None]
-        for weight in kept:
-            places.setdefault(weight.value, weight.channel_axes)
-            layers.setdefault(weight.value, []).append(node)
-        if reasons and not kept:
-            refused.append(Note(node.name or "", next(iter(reasons.values())) or ""))
+        weights = weights_of(node, FLOATS)
+        for weight in weights:  # one that several layers share is decided on once
+            if weight.value not in reasons:
+                reasons[weight.value] = _refusal(weight.value, weight.channel_axes, skip)
+                places[weight.value] = weight.channel_axes
+        kept = [weight.value for weight in weights if reasons[weight.value] is None]
+        for value in kept:
+            layers.setdefault(value, []).append(node)
+        if weights and not kept:
+            refused.append(Note(node.name or "", reasons[weights[0].value] or ""))
     edits = editors(network)
-    for value, axes in places.items():
-        _store(edits[value.graph], value, axes if per_channel else ())  # type: ignore[index]
+    for value in layers:
+        _store(edits[value.graph], value, places[value] if per_channel else ())  # type: ignore[index]
     drop_unused(network)
     names = dict.fromkeys(node.name or "" for nodes in layers.values() for node in nodes)
     return [Note(name, STORED) for name in names], refused

@@ -1,7 +1,7 @@
 """`benchmarks.matrix --quick`, row by row: what its user gets for a model of each kind, on the committed weights.
 
-All twenty-nine take as long as half of the tests: the command itself runs them. Translators, dialogues and the variational
-autoencoder, at half a minute each, go through every pass in the contract, narrow.
+All twenty-nine take as long as half of the tests: the command itself runs them. Translators, dialogues and the
+variational autoencoder, at half a minute each, go through every pass in the contract, narrow.
 """
 
 import json
