@@ -157,8 +157,15 @@ class Call:
         Raises:
             DataError: as `find_task`.
         """
-        named = self.data or self.task
-        return list(itertools.islice(self.context(model).calibration, most)) if named else []
+        from export.stepped import fixed_rows, in_rows
+        from export.whole_samples import are_whole
+
+        if not (self.data or self.task):
+            return []
+        rows = fixed_rows(model)
+        given = self.context(model).calibration
+        cut = (in_rows(b, rows) if rows and not are_whole(b, model.inputs) else (b,) for b in given)
+        return list(itertools.islice(itertools.chain.from_iterable(cut), most))
 
     def target(self, given: str, output: str | None, done: str, *, suffix: str) -> Path:
         """Where the result goes: as `-o` says, else beside the source, named for what was done."""

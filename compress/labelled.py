@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.choices import decides, states
+from compress.choices import decides, states, vocabularies
 from compress.label_tasks import ByElement, Places, Unfit
 from compress.own_tasks import Regression
 from export.stepped import any_batch
@@ -183,11 +183,17 @@ def _tokens_or_places(asked: _Asked) -> Meaning | None:
             target = _without_void(asked.target, classes)
             if target is None:
                 continue
-            if axis == -1 and len(places) == 1 and any("int" in spec.dtype for spec in asked.model.inputs):
+            if axis == -1 and len(places) == 1 and _are_words(asked.model, classes):
                 return Meaning(target, partial(NextToken, output=name, labels=asked.labels))
             kind = partial(Places, output=name, axis=axis, classes=classes, maps=len(places) > 1, labels=asked.labels)
             return Meaning(target, kind)
     return None
+
+
+def _are_words(model: Model, classes: int) -> bool:
+    """Whether classes are words that the network reads too: it says the next one, and is no tagger."""
+    words = vocabularies(model)
+    return any("int" in spec.dtype for spec in model.inputs) and (not words or classes in words)
 
 
 def _without_void(target: Array, classes: int) -> Array | None:

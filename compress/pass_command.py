@@ -81,7 +81,7 @@ def _apply(step: Pass, call: Call, given: str, output: str | None, *, dry_run: b
     before = cost(model) if step.takes == "torch" else None
     outcome = run([step], model, replace(context, checkpoint=checkpoint, resume=resume))[-1]
     call.console.close()
-    told, costs = _told(call, context, model, outcome), (before or cost(model), cost(outcome.model))
+    told, costs = _told(call, context, model, outcome), (before or _cost_as(model, outcome), cost(outcome.model))
     written = _write(step, call, outcome, target, given)  # after all that takes time: an interrupt writes nothing
     checkpoints.remove(checkpoint, [step])
     _say(step, call, given, costs, outcome, written, told)
@@ -99,6 +99,14 @@ def _told(call: Call, context: Context, before: Model, outcome: Outcome) -> OnTe
         said = str(error) if isinstance(error, CompressError) else f"{type(error).__name__}: {first_line(error)}"
         call.console.warn(f"there is no score on test, and the model is written all the same: {said}")
         return None
+
+
+def _cost_as(model: Model, outcome: Outcome) -> Cost:
+    """The cost of what came in at the sizes of what was made of it: a table knows some that the file does not."""
+    from export.cost import cost
+
+    known = outcome.model.typical
+    return cost(replace(model, typical={**known, **model.typical}) if known.keys() - model.typical.keys() else model)
 
 
 def _write(step: Pass, call: Call, outcome: Outcome, target: Path, given: str) -> list[Path]:

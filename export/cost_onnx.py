@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from export.counts import Cost, LayerCost, Step, gathered, peak_bytes
 from export.einsum import einsum_macs
@@ -30,12 +31,14 @@ _Array = np.ndarray[Any, Any]
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 _INTEGER = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "DynamicQuantizeMatMul",
             "MatMulIntegerToFloat", "DynamicQuantizeLSTM", "QAttention")  # fmt: skip
+_NO_SHAPE = 16  # elements, from which on a constant inside a node may be a weight
 _DEQUANTIZE, _QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 
 
 def onnx_cost(model: Model, sizes: Mapping[str, int]) -> Cost:
     """Cost of an ONNX model's main form at the sizes."""
     network = model.onnx.clone()
+    LiftConstantsToInitializersPass(lift_all_constants=False, size_limit=_NO_SHAPE)(network)
     name_nodes(network)
     seen = observe(network, example(model.inputs, sizes))
     return _counted(network, seen)
@@ -131,10 +134,13 @@ def _weights(network: ir.Model) -> list[tuple[str, str, int, int]]:
     return found
 
 
+_MOVES = (_DEQUANTIZE, "Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice")
+
+
 def _computing_use(value: ir.Value) -> tuple[ir.Node, int]:
-    """The first use of a constant, through a DequantizeLinear, Cast or Transpose of its own."""
+    """The first use of a constant, through what only converts or moves its numbers, as a weight is put together."""
     user, place = next(iter(value.uses()))
-    while user.op_type in (_DEQUANTIZE, "Cast", "Transpose", "Identity") and place == 0 and user.outputs[0].uses():
+    while ((user.op_type in _MOVES and place == 0) or user.op_type == "Concat") and user.outputs[0].uses():
         user, place = next(iter(user.outputs[0].uses()))
     return user, place
 

@@ -1,6 +1,7 @@
 """An Einsum with a constant matrix is a MatMul, which has integer kernels and takes a bias. Imports no torch.
 
-Keras writes its dense layers over several axes so: of an attention `abc,cde->abde` in, `abcd,cde->abe` out.
+Keras writes its dense layers over several axes so: of an attention `abc,cde->abde` in, `abcd,cde->abe` out. Others
+want the heads in front, `btd,hde->bhte` in and `bhte,hed->btd` out: the same between transposes.
 """
 
 from __future__ import annotations
@@ -31,18 +32,25 @@ def _replace(node: ir.Node) -> bool:
     summed = [index for index in data if index not in result]
     new = [index for index in result if index not in data]
     kept = [index for index in data if index in result]
-    rows_first = data == kept + summed and result == kept + new
-    if not (rows_first and kept and summed and new and sorted(held) == sorted(summed + new)):
+    if not (kept and summed and new and sorted(held) == sorted(summed + new)) or len({*data, *new}) < len(data + new):
         return False
     order = [held.index(index) for index in summed + new]
     sizes = [matrix.shape[place] for place in order]
     flat = np.ascontiguousarray(matrix.transpose(order)).reshape(int(np.prod(sizes[: len(summed)])), -1)
-    made = _product(node, x, _weight(node, weight, flat), len(kept), len(summed), sizes[len(summed) :])
+    made = _turned(x, [data.index(index) for index in kept + summed])
+    x = made[-1].outputs[0] if made else x
+    made += _product(node, x, _weight(node, weight, flat), len(kept), len(summed), sizes[len(summed) :])
+    made += _turned(made[-1].outputs[0], [(kept + new).index(index) for index in result])
     made[-1].outputs[0].shape, made[-1].outputs[0].type = node.outputs[0].shape, node.outputs[0].type
     name, node.outputs[0].name = node.outputs[0].name, None
     made[-1].outputs[0].name = name
     ir.convenience.replace_nodes_and_values(node.graph, node, [node], made, node.outputs, made[-1].outputs)
     return True
+
+
+def _turned(value: ir.Value, order: list[int]) -> list[ir.Node]:
+    """A Transpose, where the order is another."""
+    return [ir.node("Transpose", [value], {"perm": order})] if order != sorted(order) else []
 
 
 def _product(node: ir.Node, x: ir.Value, weight: ir.Value, kept: int, summed: int, new: Sequence[int]) -> list[ir.Node]:

@@ -128,6 +128,7 @@ def verify(
     for form in (None, *reference.forms):
         part = reference if form is None else reference.forms[form]
         a, b = (runner_for(model, form=form) for model in (reference, candidate))
+        b = _as_said(b, (candidate if form is None else candidate.forms[form]).outputs)
         shown = (form is None and batches) or list(batches_for(reference, form=form))
         found.append(parity(a, b, shown, inputs=part.inputs, outputs=part.outputs, steps=_STEPS, choices=choices))
         result = found[-1]
@@ -155,11 +156,13 @@ def same_signature(reference: Model, candidate: Model) -> None:
     pairs: list[tuple[str, Any, Any]] = [("", reference, candidate)]
     pairs += [(f"form {name!r}: ", form, candidate.forms[name]) for name, form in reference.forms.items()]
     for where, a, b in pairs:
+        given = {dim for spec in a.inputs for dim in spec.dims if isinstance(dim, str)}
         for kind in ("inputs", "outputs"):
-            _same_specs(f"{where}{kind}", getattr(a, kind), getattr(b, kind))
+            _same_specs(f"{where}{kind}", getattr(a, kind), getattr(b, kind), given)
 
 
-def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any]) -> None:
+def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any], given: Collection[str]) -> None:
+    """`given` are letters of the reference's inputs: another one at an output may stand for what is fixed in fact."""
     names_a, names_b = ([spec.name for spec in specs] for specs in (a, b))
     if names_a != names_b:
         raise VerificationError(
@@ -171,12 +174,28 @@ def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any]) -> None:
         if one.dtype != other.dtype or len(one.dims) != len(other.dims):
             raise VerificationError(f"{who}.")
         for left, right in zip(one.dims, other.dims, strict=True):
-            if isinstance(left, str) and isinstance(right, int):
+            if isinstance(left, str) and isinstance(right, int) and (isinstance(one, InputSpec) or left in given):
                 raise VerificationError(f"{who}: {left!r} is no longer free.")
             if isinstance(left, int) and left != right and (isinstance(right, int) or isinstance(one, InputSpec)):
                 raise VerificationError(f"{who}.")
             if isinstance(left, str) and isinstance(one, InputSpec) and letters.setdefault(left, right) != right:
                 raise VerificationError(f"{who}: {left!r} is {letters[left]!r} elsewhere.")
+
+
+def _as_said(run: Runner, outputs: Sequence[OutputSpec]) -> Runner:
+    """A runner whose outputs are held to the sizes that the model says are fixed."""
+
+    def held(arrays: Arrays) -> Arrays:
+        made = run(arrays)
+        for spec in outputs:
+            sizes = np.shape(made[spec.name]) if spec.name in made else spec.dims
+            if any(isinstance(dim, int) and dim != size for dim, size in zip(spec.dims, sizes, strict=False)):
+                raise VerificationError(
+                    f"verify: output {spec.name!r} is {_says(spec)} as the file says, and gave {list(sizes)}."
+                )
+        return made
+
+    return held
 
 
 def _says(spec: InputSpec | OutputSpec) -> str:

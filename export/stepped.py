@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,16 @@ def fixed_rows(model: Model) -> int | None:
     firsts = {spec.dims[0] if spec.dims else None for spec in model.inputs if not spec.is_one_number}
     first = firsts.pop() if len(firsts) == 1 else None
     return first if isinstance(first, int) else None
+
+
+def in_rows(arrays: Arrays, rows: int) -> Iterator[Arrays]:
+    """The arrays so many rows at a time, without a rest; as they are where they are fewer."""
+    data = {name: np.asarray(array) for name, array in arrays.items()}
+    total = max((len(array) for array in data.values() if array.ndim), default=0)
+    if total <= rows:
+        yield arrays
+    for start in range(0, total - rows + 1, rows) if total > rows else ():
+        yield _rows_from(data, start, rows)
 
 
 def _joined(parts: Sequence[Array], rows: int, total: int) -> Array:

@@ -203,6 +203,18 @@ def test_verify_holds_on_the_data_that_are_named(tmp_path: Path, capsys: pytest.
     capsys.readouterr()
 
 
+def test_a_network_of_a_fixed_batch_is_held_to_another_on_data_with_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = compress.Model(nn.Linear(2, 3), inputs=["x:float32[1,2]"])
+    save(to_onnx(model), tmp_path / "one.onnx")
+    rng = np.random.default_rng(0)
+    rows, labels = rng.standard_normal((40, 2)).astype(np.float32), rng.integers(0, 3, 40)
+    np.savez(tmp_path / "d.npz", x=rows, y=labels)
+    assert status(["verify", *[str(tmp_path / "one.onnx")] * 2, "--data", str(tmp_path / "d.npz")]) == 0
+    assert "agrees with" in capsys.readouterr().out
+
+
 def test_verify_says_no_with_status_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["verify", "dscnn-fsdd", "cnn-fsdd"]) == 3
     assert "SQNR" in capsys.readouterr().err

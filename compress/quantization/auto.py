@@ -23,6 +23,7 @@ from compress.quantization.loss import ByAgreement, ByScore, Judge, Loss
 from compress.quantization.mixed_signs import mix_signs
 from compress.quantization.other_ranges import other_ranges
 from compress.quantization.schemes import Scheme
+from compress.quantization.second_look import look_again
 from compress.quantization.study import Study, explore, study
 from compress.quantization.timed_field import with_times
 from export.device import Device
@@ -80,6 +81,11 @@ def decide(
         judged, timed_on = with_times(judged, context, unseen, field.refusing), machine()["instruction_set"]
     order = [n for start in _untimed_order(maker.scheme, device) for n in field.candidates if n.split(",")[0] == start]
     winner = best(judged, prefer, order=order)
+    if timed_on and prefer == "speed":
+        more = look_again(field, judged, winner, unseen, looked=looked, progress=context.progress)
+        if more:
+            judged = [*judged, *with_times([judged[0], *more], context, unseen, field.refusing)[1:]]
+            winner = best(judged, prefer, order=order)
     chosen = field.candidates[winner.name]
     why = _why(winner, judged, device, timed_on, prefer)
     if is_quantized(model):
@@ -99,14 +105,18 @@ def decide(
 
 
 def _looked(field: Field, unseen: Sequence[Arrays], context: Context, clock: bool) -> Study:
-    """Look closer at a static candidate, and offer what follows: one that keeps the score, and computes most."""
+    """Look closer at a static candidate, and offer what follows: one that keeps the score, and computes most.
 
-    def rank(pair: tuple[Candidate, Loss]) -> tuple[bool, ...]:
-        way = pair[0].way
+    Where none keeps it, the ranges that lost least.
+    """
+
+    def rank(pair: tuple[Candidate, Loss]) -> tuple[float, ...]:
+        way, loss = pair[0].way, pair[1]
         coarse = way.operators, not way.per_channel
-        return not pair[1].keeps, way.loops, not way.dynamic_rest, way.unsigned, *coarse
+        return not loss.keeps, way.loops, not way.dynamic_rest, way.unsigned, *coarse, 0 if loss.keeps else loss.points
 
-    whole, _ = min(field.of_kind("static"), key=rank)
+    lost = [pair for pair in field.lost if pair[0].way.kind == "static" and not pair[0].floats]
+    whole, _ = min((*field.of_kind("static"), *lost), key=rank)
     looked = study(field.maker, whole, unseen, context, clock=clock)
     explore(field, looked)
     return looked

@@ -283,5 +283,5 @@ class Maker:
         stored = [Note(n.layer, f"{n.text}: {why[n.layer]}") if n.layer in why else n for n in stored]
         done = {note.layer for note in changed}
         names = {note.layer for note in stored}
-        kept = [note for note in refused if note.layer not in names]
+        kept = [Note(n.layer, self.floats.get(n.layer, n.text)) for n in refused if n.layer not in names]
         return network, [*changed, *(note for note in stored if note.layer not in done)], kept

@@ -55,6 +55,7 @@ class Field:
     nodes: dict[str, Mapping[str, int]] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
+    lost: list[tuple[Candidate, Loss]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Make and judge the usual candidates."""
@@ -131,6 +132,7 @@ class Field:
     def offer(self, made: Candidate, loss: Loss) -> None:
         """Take one more that was judged elsewhere; one that loses too much need not be timed."""
         if not loss.keeps:
+            self.lost.append((made, loss))
             self._refuse(made.name, f"it loses too much: {loss.text}")
             return
         with self.refusing(made.name):

@@ -142,8 +142,11 @@ class Quantize:
             decision = decide(maker, context, device, unseen, **how)
             made, facts, looked = decision.chosen, decision.facts, decision.study
             if (pace := against_the_file(given, masked.model, made, context, device, unseen)) is not None:
-                facts = {**facts, "file": asdict(pace), "why": f"{facts['why']}; {in_words(pace)}"}
+                told, facts = facts["why"], {**facts, "file": asdict(pace), "why": f"{facts['why']}; {in_words(pace)}"}
                 facts |= {"warning": SLOWER} if pace.verdict == "slower" else {}
+                made = replace(
+                    made, skipped=tuple(replace(n, text=facts["why"]) if n.text == told else n for n in made.skipped)
+                )
         else:
             way = Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
             made = maker.make(replace(way, equalize=self.equalize and self.mode == "static"))

@@ -120,7 +120,7 @@ def _kept(field: Field, looked: Study, base: Floats) -> tuple[Way, Floats] | Non
     """
     way = looked.whole.way
     for stored in dict.fromkeys((way, replace(way, half_rest=way.store_rest))):
-        if (floats := fewest_floats(field, looked, stored, base)) is not None:
+        if (floats := fewest_floats(field, looked.sensitivities, stored, base)) is not None:
             return stored, floats
     return None
 
@@ -142,7 +142,12 @@ def _goes_further(maker: Maker, floats: Floats) -> bool:
 
 
 def fewest_floats(
-    field: Field, looked: Study, way: Way, base: Mapping[str, str] = MappingProxyType({})
+    field: Field,
+    costs: Mapping[str, float],
+    way: Way,
+    base: Mapping[str, str] = MappingProxyType({}),
+    *,
+    most: int | None = None,
 ) -> Floats | None:
     """The costliest layers, as few as must stay in float for the score to be kept; None where that is all of them.
 
@@ -150,18 +155,18 @@ def fewest_floats(
 
     Args:
         field: that judges.
-        looked: what each layer costs.
+        costs: SQNR of the outputs with one layer alone in int8, by layer.
         way: how to make it.
         base: layers that stay in float beside them, each with the reason.
+        most: how many may stay in float beside the base; all but one where it is not said.
     """
-    costs = looked.sensitivities
     ranked = sorted((name for name in costs if name not in base), key=lambda name: costs[name])
 
     def floats(count: int) -> Floats:
         return Floats({**base, **dict.fromkeys(ranked[:count], COSTS)})
 
     count = field.fewest(
-        len(ranked) - 1,
+        len(ranked) - 1 if most is None else min(most, len(ranked) - 1),
         lambda count: field.name_without(way, floats(count)),
         lambda count: field.without(way, floats(count)),
         least=0 if base else 1,

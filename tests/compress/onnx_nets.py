@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,19 @@ def cached(positions: int = 16, width: int = 8) -> Model:
         InputSpec(name="past", dtype="float32", dims=("N", "P", width), state_of="present"),
     )
     return net.model(inputs, {"y": ("N", 1, 5), "present": ("N", "Q", width)})
+
+
+def in_half(model: Model) -> Model:
+    """The model in float16, inputs and outputs too."""
+    network = model.onnx.clone()
+    for graph in network.graphs():
+        for value in graph.initializers.values():
+            assert value.const_value is not None
+            if value.const_value.dtype == ir.DataType.FLOAT:
+                value.const_value = ir.tensor(value.const_value.numpy().astype(np.float16), name=value.name)
+        given = (v for node in graph for v in node.outputs)
+        for value in (*graph.inputs, *graph.initializers.values(), *given):
+            if value.dtype == ir.DataType.FLOAT:
+                value.type = ir.TensorType(ir.DataType.FLOAT16)
+    specs = [[replace(s, dtype=s.dtype.replace("32", "16")) for s in side] for side in (model.inputs, model.outputs)]
+    return replace(model, network=network, inputs=tuple(specs[0]), outputs=tuple(specs[1]))

@@ -193,3 +193,14 @@ def task_for_arrays(model, arrays: Arrays, target):
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def test_classes_of_positions_that_are_no_words_are_places():
+    """A tagger reads words and says something else of each: how many it gets right, and no bits of a next one."""
+    net = nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 3))
+    ids, tags = RNG.integers(0, 7, (ROWS, 6)), RNG.integers(0, 3, (ROWS, 6))
+    model = Model(net.eval(), inputs=["x:int64[N,T]"])
+    task = task_of({"x": ids}, tags, model, source="d.npz")
+    assert isinstance(task, Places)
+    found, target = answers(task, model)
+    assert task.score(runner_for(model)).value == pytest.approx(np.mean(found.argmax(-1) == target))

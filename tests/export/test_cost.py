@@ -185,3 +185,25 @@ def test_a_loop_that_collects_its_results_in_a_sequence_counts_as_often_as_it_ru
     """)
     model = Model(ir.from_proto(proto), (spec(1, 4),), (OutputSpec(name="y", dtype="float32", dims=("T", 4)),))
     assert cost(model).macs == 5 * 16
+
+
+def test_a_weight_that_is_put_together_of_constants_is_counted_where_it_is_computed_with():
+    """As a script exports an LSTM: its gates in pieces, each a constant inside a node."""
+    rng = np.random.default_rng(0)
+    nodes = []
+    for name, rows in (("W", 3), ("R", 4)):
+        for part in range(2):
+            piece = numpy_helper.from_array(rng.standard_normal((8, rows)).astype(np.float32))
+            nodes.append(helper.make_node("Constant", [], [f"{name}{part}"], value=piece))
+        nodes.append(helper.make_node("Concat", [f"{name}0", f"{name}1"], [f"{name}s"], axis=0))
+        nodes.append(helper.make_node("Unsqueeze", [f"{name}s", "axes"], [name]))
+    nodes.append(helper.make_node("LSTM", ["x", "W", "R"], ["y"], name="lstm", hidden_size=4))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, "N", 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 1, "N", 4])
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.asarray([0]), "axes")])
+    proto = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    given = InputSpec(name="x", dtype="float32", dims=(5, "N", 3))
+    model = Model(ir.from_proto(proto), (given,), (OutputSpec(name="y", dtype="float32", dims=(5, 1, "N", 4)),))
+    (row,) = [row for row in cost(model).layers if row.type == "LSTM"]
+    assert row.parameters == 16 * (3 + 4) and row.bytes == 4 * row.parameters
+    assert row.macs == 5 * 16 * (3 + 4)

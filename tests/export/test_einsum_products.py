@@ -45,7 +45,10 @@ def operators(network):
         ("abcd,cde->abe", (3, 2, 4, 5), (4, 5, 6), ["Reshape", "MatMul", "Relu"]),
         ("abc,cde->abed", (3, 2, 4), (4, 2, 3), ["MatMul", "Reshape", "Relu"]),
         ("abc,acd->abd", (3, 2, 4), (3, 4, 5), ["Einsum", "Relu"]),  # a matrix for each row
-        ("abc,bd->adc", (3, 2, 4), (2, 5), ["Einsum", "Relu"]),  # over an axis in the middle
+        ("abc,bd->adc", (3, 2, 4), (2, 5), ["Transpose", "MatMul", "Transpose", "Relu"]),  # over an axis in the middle
+        ("btd,hde->bhte", (3, 2, 4), (2, 4, 3), ["MatMul", "Reshape", "Transpose", "Relu"]),
+        ("bhte,hed->btd", (3, 2, 4, 5), (2, 5, 6), ["Transpose", "Reshape", "MatMul", "Relu"]),
+        ("aac,cd->ad", (3, 3, 4), (4, 5), ["Einsum", "Relu"]),  # of a diagonal
         ("abc,c->ab", (3, 2, 4), (4,), ["Einsum", "Relu"]),
     ],
 )
@@ -61,15 +64,16 @@ def test_it_is_the_product_that_numpy_knows(equation, x, w, expected):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.randoms())
-def test_any_number_of_axes_in_any_order_of_the_weight(kept, summed, new, random):
+def test_any_number_of_axes_in_any_order(kept, summed, new, random):
     letters = "abcdefgh"
     data = letters[: kept + summed]
     more = letters[kept + summed : kept + summed + new]
     stored = random.sample(data[kept:] + more, summed + new)
+    given, result = (random.sample(names, len(names)) for names in (data, data[:kept] + more))
     sizes = dict(zip(letters, (3, 2, 4, 5, 2, 3, 2, 2), strict=True))
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal([sizes[i] for i in names]).astype(np.float32) for names in (data, stored))
-    equation = f"{data},{''.join(stored)}->{data[:kept]}{more}"
+    x, w = (rng.standard_normal([sizes[i] for i in names]).astype(np.float32) for names in (given, stored))
+    equation = f"{''.join(given)},{''.join(stored)}->{''.join(result)}"
     network = ir.from_proto(onnx.shape_inference.infer_shapes(graph(equation, x.shape, w)))
     prepare(network)
     assert "Einsum" not in operators(network)

@@ -142,3 +142,16 @@ def test_only_outputs_that_decide_have_decisions():
 def test_an_agreement_without_decisions_can_be_told():
     told = parity(lambda _: {"y": np.ones((2, 1))}, lambda _: {"y": np.ones((2, 1)) * 1.1}, [{}]).text
     assert told == "20.0 dB, largest difference 0.1"
+
+
+def test_an_output_that_is_fixed_in_fact_may_be_called_free():
+    """An exporter calls what it does not know by a name of its own; a letter of the inputs is free."""
+
+    def said(*dims):
+        return product(outputs=(OutputSpec(name="y", dtype="float32", dims=dims),))
+
+    assert verify(said("N", "T", "y_dim_2"), product()).max_abs == 0
+    with pytest.raises(VerificationError, match="'N' is no longer free"):
+        verify(product(), said(1, "T", 4))
+    with pytest.raises(VerificationError, match=r"'y' is float32\[N,3,4\] as the file says, and gave \[.*4\]"):
+        verify(said("N", "y_dim_1", 4), said("N", 3, 4))

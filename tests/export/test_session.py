@@ -1,4 +1,10 @@
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -173,3 +179,37 @@ def test_a_parameter_that_is_given_out_as_it_is_is_an_array_like_any_other():
         _, wide, plain = runner_for(made)({"x": np.ones((2, 4), np.float32)}).values()
         np.testing.assert_array_equal(wide, [[0, 1, 2]] * 2)
         np.testing.assert_array_equal(plain, [0, 1, 2])
+
+
+@pytest.mark.parametrize("made", ["given", "constant", "cast", "read"])
+def test_so_is_one_whose_half_precision_lies_elsewhere(made):
+    weight = np.ones((16, 8), np.float16)
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["N", 4, 16])]
+    constants = []
+    if made == "constant":
+        nodes.append(helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight)))
+    elif made == "cast":
+        constants = [numpy_helper.from_array(weight.astype(np.float32), "wide")]
+        nodes.append(helper.make_node("Cast", ["wide"], ["w"], to=TensorProto.FLOAT16))
+    elif made == "given":
+        inputs.append(helper.make_tensor_value_info("w", TensorProto.FLOAT16, [16, 8]))
+    else:
+        constants = [numpy_helper.from_array(weight, "w")]
+    nodes.append(helper.make_node("MatMul", ["t", "w"], ["y"]))
+    shape = None if made == "read" else [4, "N", 8]
+    graph = helper.make_graph(
+        nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT16, shape)], constants
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    code = (
+        "import sys, compress, numpy as np, onnx; from pathlib import Path; from export.onnx_file import read;"
+        "from export.session import onnx_runner; from models.records import example; model = read(Path(sys.argv[1]));"
+        "print(onnx_runner(model)(example(model.inputs, {'N': 3}))['y'].shape)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(proto, Path(folder) / "m.onnx")
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(Path(folder) / "m.onnx")], capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, "(4, 3, 8)\n"), done.stderr[-500:]

@@ -1,10 +1,12 @@
 """Layers inside If, Scan and Loop compute in int8 where data passes them; what no data reaches stays float."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from cli import status
 from compress.base import Context
@@ -23,7 +25,7 @@ from export.stepped import stepped
 from export.stopwatch import Stopwatch
 from models.records import InputSpec, example
 from tests.compress.bodies_nets import decoder, listener, scanned, voice
-from tests.compress.onnx_nets import Net, mlp
+from tests.compress.onnx_nets import Net, in_half, mlp
 
 FAST, SLOW = np.asarray(16000), np.asarray(8000)
 UNSEEN = "calibration has no data that passes it"
@@ -214,3 +216,40 @@ def test_auto_tries_bodies_times_them_and_replays_its_table(tmp_path):
     table.write_text(json.dumps(outcome.decisions))
     again = Quantize(mode="auto", decisions=str(table))(model, context)
     assert to_bytes(again.model) == to_bytes(outcome.model)
+
+
+@pytest.mark.parametrize("build", [voice, decoder, scanned])
+def test_bodies_in_half_precision_are_looked_into(build):
+    """Nobody writes the types of what a body computes; nothing is changed here, so half stays half."""
+    model = in_half(build())
+    made = Quantize(mode="static", skip=("*",))(model, Context(calibration=data(model)))
+    assert made.layers and {row.decision for row in made.layers} == {"float"}
+
+
+@pytest.mark.parametrize("name", ["flat", "none", "again_out_flat"])
+def test_constants_may_be_called_as_what_looks_into_a_body_is(name):
+    model = decoder()
+    network = model.onnx.clone()
+    value = network.graph.initializers.pop("again.weight")
+    value.name = name
+    network.graph.register_initializer(value)
+    renamed = replace(model, network=network)
+    assert Quantize(mode="static")(renamed, Context(calibration=data(renamed))).changed
+
+
+def test_a_branch_of_an_old_graph_is_stored_in_eight_bits_though_nobody_can_look_into_it():
+    """Before opset 11 both branches of an If have one rank, which an empty array in the place of one has not."""
+    net = Net()
+    layer = helper.make_node("MatMul", ["x", "w"], ["inner"], name="layer")
+    other = helper.make_node("Tanh", ["x"], ["as_is"], name="other")
+    known = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 32]) for name in ("inner", "as_is")]
+    net.weight("w", 32, 32)
+    then, otherwise = (
+        helper.make_graph([node], node.name, [], [info]) for node, info in zip((layer, other), known, strict=True)
+    )
+    net.op("Greater", net.op("ReduceMean", "x", name="mean", keepdims=0), net.const("least", -9.0), name="if_so")
+    net.nodes.append(helper.make_node("If", ["if_so_out"], ["y"], name="if", then_branch=then, else_branch=otherwise))
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"out": ("N", 32)}, opset=10)
+    batch = [example(model.inputs, {"N": 40})]
+    for mode in ("weights", "dynamic", "fp16"):
+        assert [note.layer for note in Quantize(mode=mode)(model, Context(calibration=batch)).changed] == ["layer"]

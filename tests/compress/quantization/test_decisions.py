@@ -18,7 +18,7 @@ from export.session import onnx_runner
 from export.stopwatch import Stopwatch
 from models.errors import UsageError
 from models.records import InputSpec, example
-from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, mlp, recurrent, residual_net
+from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, in_half, mlp, recurrent, residual_net
 
 
 def data(model, batches=2, rows=32, seed=100):
@@ -305,4 +305,15 @@ def test_a_range_that_is_wider_than_the_clip_is_that_of_the_clip(low, high, tmp_
     assert table["ranges"]["main"]["c_out"] == [0.0, 6.0]
     table["ranges"]["main"]["c_out"] = [low, high]
     again = Quantize(decisions=written(table, tmp_path / "t.json"))(model, Context())
+    assert to_bytes(again.model) == to_bytes(made.model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"),
+    [({"mode": "weights"}, "cuda"), ({"mode": "static", "skip": ("*",)}, "any"), ({}, "any"), ({}, "cuda")],
+)
+def test_a_table_of_a_network_in_half_is_replayed(settings, device, tmp_path):
+    model = in_half(mlp(16))
+    made = Quantize(**settings)(model, Context(calibration=data(model), device=device))
+    again = Quantize(decisions=kept(made, tmp_path / "t.json"))(model, Context(device=device))
     assert to_bytes(again.model) == to_bytes(made.model)

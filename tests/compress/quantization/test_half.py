@@ -1,19 +1,23 @@
 """Half precision to compute in: for GPUs, between inputs and outputs as they were."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from compress.base import Context
+from compress.console import plain
 from compress.quantization.half import compute_half
 from compress.quantization.histogram import Range
 from compress.quantization.onnx_weights import everywhere
 from compress.quantization.quantize import Quantize
 from export.folded import fold
+from export.onnx_file import to_bytes
 from export.parity import sqnr_db
+from export.profile import optimized_graph
 from export.session import onnx_runner
-from models.records import InputSpec, example, sizes_of
+from models.records import InputSpec, OutputSpec, example, sizes_of
 from tests.compress.bodies_nets import voice
 from tests.compress.onnx_nets import Net, attention, conv_net, recurrent
 
@@ -88,3 +92,78 @@ def test_the_layers_of_a_body_are_told_too():
     network, changed, _ = compute_half(fold(voice()).network, {})
     inside = {node.name for node in everywhere(network) if node.op_type in ("Conv", "Gemm") and node.graph.name}
     assert inside and inside <= {note.layer for note in changed}
+
+
+@pytest.mark.parametrize("first", [None, "Max"])
+def test_a_norm_that_was_written_out_is_one_operator_in_half(first):
+    """Behind a Cast ONNX Runtime would make a node of it whose numbers are of two types, and refuse it."""
+    net = Net()
+    x = net.op("Max", "x", net.const("least", -1.0), name="first") if first else "x"
+    axes = net.const("axes", [-1], np.int64)
+    d = net.op("Sub", x, net.op("ReduceMean", x, axes, name="mean"), name="d")
+    square = net.op("Pow", d, net.const("two", 2.0), name="square")
+    spread = net.op("Add", net.op("ReduceMean", square, axes, name="spread"), net.const("eps", 1e-5), name="sum")
+    y = net.op("Div", d, net.op("Sqrt", spread, name="root"), name="norm")
+    y = net.op("Mul", y, net.const("weight", np.linspace(0.5, 2, 16)), name="weighted")
+    net.matmul(net.op("Add", y, net.const("bias", np.ones(16)), name="shifted"), 16, 8, name="head")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 16)),), {"y": ("N", 8)})
+    made = Quantize(mode="fp16")(model, Context(calibration=[example(model.inputs, {"N": 40})], device="cuda"))
+    assert "LayerNormalization" in optimized_graph(made.model)
+    x = example(model.inputs, {"N": 20}, seed=3)
+    assert sqnr_db(onnx_runner(model)(x)["y"], onnx_runner(made.model)(x)["y"]) > 50
+
+
+def given_out(what):
+    """A layer, and beside its answer an input, a constant, or the layer's own weight as outputs."""
+    net = Net()
+    net.op("MatMul", "x", net.weight("w", 16, 16), name="layer")
+    net.const("anchors", [1.0, 2.0, 3.0])
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 16)),), {"y": ("N", 16)})
+    graph = model.onnx.graph
+    dims = {"x": ("N", 16), "w": (16, 16), "anchors": (3,)}[what]
+    graph.outputs.insert(0, graph.inputs[0] if what == "x" else graph.initializers[what])
+    return replace(model, outputs=(OutputSpec(name=what, dtype="float32", dims=dims), *model.outputs))
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("what", ["x", "w", "anchors"])
+def test_what_is_given_out_as_it_is_stays_in_float(what, device):
+    model = given_out(what)
+    made = Quantize(mode="fp16")(model, Context(calibration=[example(model.inputs, {"N": 40})], device=device)).model
+    x = example(model.inputs, {"N": 3}, seed=3)
+    wanted, found = onnx_runner(model)(x), onnx_runner(made)(x)
+    assert list(found) == list(wanted) == [what, "y"]
+    np.testing.assert_array_equal(found[what], wanted[what])
+    assert sqnr_db(wanted["y"], found["y"]) > 50
+
+
+def overflowing():
+    """What the first layer gives is beyond 65504, and what is made of it is not."""
+    net = Net()
+    y = net.op("Mul", "x", net.const("large", 2e5), name="scaled")
+    y = net.op("Mul", net.matmul(y, 16, 16, name="one"), net.const("small", 1e-5), name="back")
+    net.matmul(y, 16, 4, name="two")
+    return net.model((InputSpec(name="x", dtype="float32", dims=("N", 16)),), {"y": ("N", 4)})
+
+
+def test_what_overflows_is_told_and_stays_in_float_when_the_table_is_replayed(tmp_path):
+    model = overflowing()
+    made = Quantize(mode="fp16")(model, Context(calibration=[example(model.inputs, {"N": 40})], device="cuda"))
+    assert {row.layer: row.decision for row in made.layers} == {"one": "float", "two": "float16"}
+    assert {row.layer: row.sqnr_db for row in made.layers}["two"] > 50
+    (tmp_path / "t.json").write_text(json.dumps(plain(made.decisions)))
+    again = Quantize(decisions=str(tmp_path / "t.json"))(model, Context(device="cuda"))
+    assert to_bytes(again.model) == to_bytes(made.model)
+    assert [note.layer for note in again.skipped] == [note.layer for note in made.skipped] != []
+
+
+def test_what_few_devices_have_in_half_says_so():
+    net = Net()
+    most = net.op("Max", net.matmul("x", 16, 16, name="one"), net.const("zero", 0.0), name="most")
+    net.matmul(most, 16, 4, name="two")
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 16)),), {"y": ("N", 4)})
+    _, changed, kept = compute_half(fold(model).network, {})
+    assert [(note.layer, note.text) for note in kept] == [
+        ("most", "Max is computed in float32: not all devices have it in half")
+    ]
+    assert "most" not in [note.layer for note in changed]

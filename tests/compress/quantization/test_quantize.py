@@ -17,7 +17,17 @@ from export.session import onnx_runner
 from export.stopwatch import Comparison, Stopwatch, Timing, Timings
 from models.errors import UsageError
 from models.records import Form, Score, example, sizes_of
-from tests.compress.onnx_nets import attention, conv_net, depthwise_net, mlp, recurrent, residual_net, stream
+from tests.compress.onnx_nets import (
+    IMAGE,
+    Net,
+    attention,
+    conv_net,
+    depthwise_net,
+    mlp,
+    recurrent,
+    residual_net,
+    stream,
+)
 
 
 def data(model, batches=3, rows=32, seed=100):
@@ -287,3 +297,22 @@ def test_the_table_tells_the_bits_that_weights_use():
     assert all(7.0 <= bits < 8.0 for mode in ("static", "dynamic") for bits in rows["any", mode].values())
     stored = Quantize(mode="weights")(model, Context())
     assert {row.weight_bits for row in stored.layers} == {None}
+
+
+def test_auto_tells_the_speed_against_the_file_as_it_came_and_says_the_reason_once():
+    """A hard-swish in four operators is one of the runtime's after preparation, and not before."""
+    net = Net()
+    y = net.conv("x", 3, 16, name="stem", relu="")
+    six = net.op("Clip", net.op("Add", y, net.const("three", 3.0), name="plus"), net.const("zero", 0.0),
+                 net.const("six", 6.0), name="clip")  # fmt: skip
+    y = net.op("Div", net.op("Mul", y, six, name="times"), "six", name="swish")
+    net.conv(y, 16, 8, name="head", relu="")
+    model = net.model(IMAGE, {"y": ("N", 8, 16, 16)})
+    context = Context(calibration=data(model), measure=Speeds({"static": 2.0, "dynamic": 0.5}))
+    outcome = Quantize(max_drop=30.0)(model, context)
+    assert outcome.facts["why"].endswith("; 2.00 times as fast as the file as it came")
+    assert outcome.facts["file"]["speedup"] == 2.0
+    assert [note.text for note in outcome.skipped if not note.layer].count(outcome.facts["why"]) == 1
+    assert not any(
+        "times as fast as float" in note.text for note in outcome.skipped if note.text != outcome.facts["why"]
+    )

@@ -20,11 +20,11 @@ from compress.quantization.schemes import scheme_for
 from compress.quantization.ways import Way
 from export.device import find_device
 from export.folded import fold
-from export.onnx_file import to_bytes, write
+from export.onnx_file import read, to_bytes, write
 from export.parity import sqnr_db
 from export.profile import optimized_graph
 from export.session import onnx_runner
-from models.records import InputSpec, example, sizes_of
+from models.records import InputSpec, OutputSpec, example, sizes_of
 from tests.compress.onnx_nets import (
     IMAGE,
     Net,
@@ -377,3 +377,21 @@ def test_operators_that_the_runtime_makes_of_others_are_of_an_opset_that_has_the
     made = maker.make(replace(STATIC, operators=True)).model
     assert "LayerNormalization" in [node.op_type for node in made.network.graph]
     onnx.checker.check_model(ir.to_proto(made.network), full_check=False)
+
+
+@pytest.mark.parametrize("relu", ["Relu", "Clip"])
+def test_an_output_behind_a_relu_that_the_grid_does_is_still_a_tensor_of_its_type(relu, tmp_path):
+    """Read elsewhere too: what takes its place is an output of the graph, and a reader asks for its type."""
+    net = Net()
+    first = net.op("Conv", "x", net.weight("a", 8, 3, 3, 3), name="first", pads=[1] * 4)
+    bounds = [net.const("low", 0.0), net.const("high", 6.0)] if relu == "Clip" else []
+    net.op(relu, first, *bounds, name="act")
+    net.op("Conv", "act_out", net.weight("b", 4, 8, 1, 1), name="second")
+    model = net.model(IMAGE, {"y": ("N", 4, 16, 16)})
+    graph = model.onnx.graph
+    graph.outputs.append(next(value for node in graph for value in node.outputs if value.name == "act_out"))
+    model = replace(model, outputs=(*model.outputs, OutputSpec(name="act_out", dtype="float32", dims=("N", 8, 16, 16))))
+    made = Quantize(mode="static")(model, Context(calibration=[example(model.inputs, {"N": 40})])).model
+    write(made, tmp_path / "m.onnx")
+    onnx.checker.check_model(tmp_path / "m.onnx")
+    assert read(tmp_path / "m.onnx").outputs == made.outputs

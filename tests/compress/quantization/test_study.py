@@ -79,7 +79,7 @@ def test_as_few_layers_stay_in_float_as_keep_the_score(worst):
     ranked = dict(zip(layers, range(10, 10 + len(layers)), strict=True))  # the first costs most
     field = Field(maker, Counting(layers[:worst]))
     looked = Study(maker.make(STATIC), place(network), {k: float(v) for k, v in ranked.items()})
-    assert list(fewest_floats(field, looked, STATIC)) == layers[:worst]
+    assert list(fewest_floats(field, looked.sensitivities, STATIC)) == layers[:worst]
 
 
 def test_where_all_layers_would_have_to_stay_in_float_there_is_no_mixture():
@@ -88,7 +88,7 @@ def test_where_all_layers_would_have_to_stay_in_float_there_is_no_mixture():
     layers = [node.name for node in place(model.network).layers]
     field = Field(maker, Counting(layers))
     looked = Study(maker.make(STATIC), place(model.network), dict.fromkeys(layers, 20.0))
-    assert fewest_floats(field, looked, STATIC) is None
+    assert fewest_floats(field, looked.sensitivities, STATIC) is None
 
 
 def times(before, after, **others):

@@ -127,3 +127,14 @@ def test_the_scales_of_weights_in_half_are_those_that_were_rounded_by(size):
     assert scales.dtype == np.float16
     back = grid.quantize(numbers) * scales.astype(np.float64)
     assert (np.abs(back - numbers) <= 0.5001 * scales.astype(np.float64)).all()
+
+
+def test_a_weight_that_layers_read_otherwise_is_decided_on_once():
+    """For one of them the scales would take more than is saved, for the other not: it is one constant."""
+    net = Net()
+    weight = net.weight("tied", 2, 64)
+    net.op("Gemm", net.op("Gemm", "x", weight, name="up"), weight, name="down", transB=1)
+    model = net.model((InputSpec(name="x", dtype="float32", dims=("N", 2)),), {"y": ("N", 2)})
+    outcome = quantized(model)
+    assert len({row.decision for row in outcome.layers}) == 1
+    assert outcome.model.network.graph.initializers["tied"].dtype == ir.DataType.FLOAT
