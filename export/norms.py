@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from export.known_shapes import inferred_shapes
 from export.reading import Spelling, is_, is_number, made_by, number, numbers_of, only_reader, opset_of, other_input
@@ -99,7 +100,7 @@ _HAS_OPERATOR = 17  # the first opset with LayerNormalization
 def norms_as_operators(network: ir.Model) -> int:
     """Write, in place, each norm over the last axis with weight and bias as LayerNormalization; how many there were.
 
-    What the runtime fuses of one that was written out and converted to half has numbers of two types.
+    Behind a Cast to or from half the runtime makes one node of those that are written out, with numbers of two types.
     """
     if opset_of(network) < _HAS_OPERATOR:
         return 0
@@ -108,6 +109,8 @@ def norms_as_operators(network: ir.Model) -> int:
         for node in list(network.graph.all_nodes()):
             norm = _norm(node) if node.graph is not None and is_(node, "Sqrt", "Pow") else None
             changed += norm is not None and _write_operator(norm)
+    if changed:
+        RemoveUnusedNodesPass()(network)
     return changed
 
 

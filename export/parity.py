@@ -128,7 +128,7 @@ def verify(
     for form in (None, *reference.forms):
         part = reference if form is None else reference.forms[form]
         a, b = (runner_for(model, form=form) for model in (reference, candidate))
-        b = _as_said(b, (candidate if form is None else candidate.forms[form]).outputs)
+        b = _as_said(b, part.outputs, (candidate if form is None else candidate.forms[form]).outputs)
         shown = (form is None and batches) or list(batches_for(reference, form=form))
         found.append(parity(a, b, shown, inputs=part.inputs, outputs=part.outputs, steps=_STEPS, choices=choices))
         result = found[-1]
@@ -182,17 +182,18 @@ def _same_specs(where: str, a: Sequence[Any], b: Sequence[Any], given: Collectio
                 raise VerificationError(f"{who}: {left!r} is {letters[left]!r} elsewhere.")
 
 
-def _as_said(run: Runner, outputs: Sequence[OutputSpec]) -> Runner:
-    """A runner whose outputs are held to the sizes that the model says are fixed."""
+def _as_said(run: Runner, free: Sequence[OutputSpec], said: Sequence[OutputSpec]) -> Runner:
+    """The candidate's runner, its outputs held to the sizes that it says are fixed where the reference says free."""
 
     def held(arrays: Arrays) -> Arrays:
         made = run(arrays)
-        for spec in outputs:
-            sizes = np.shape(made[spec.name]) if spec.name in made else spec.dims
-            if any(isinstance(dim, int) and dim != size for dim, size in zip(spec.dims, sizes, strict=False)):
-                raise VerificationError(
-                    f"verify: output {spec.name!r} is {_says(spec)} as the file says, and gave {list(sizes)}."
-                )
+        for one, spec in zip(free, said, strict=True):
+            sizes = np.shape(made[spec.name]) if spec.name in made else ()
+            for before, dim, size in zip(one.dims, spec.dims, sizes, strict=False):
+                if isinstance(before, str) and isinstance(dim, int) and dim != size:
+                    raise VerificationError(
+                        f"verify: output {spec.name!r} is {_says(spec)} as the file says, and gave {list(sizes)}."
+                    )
         return made
 
     return held

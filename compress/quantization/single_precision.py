@@ -16,6 +16,7 @@ import onnx_ir as ir
 from compress.quantization.onnx_edit import Editor, editors
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
 from export.folded import folded
+from export.norms import norms_as_operators
 from models.records import Arrays, Model
 
 SINGLE = "what was in half or double precision is computed in float32, or in integers"
@@ -64,6 +65,7 @@ def _converted(network: ir.Model) -> ir.Model:
     for place, value in enumerate(outputs):
         if value in came and value not in inputs:
             made.graph.outputs[place] = _given_as(edit, value, came[value])
+    norms_as_operators(made)
     return made
 
 

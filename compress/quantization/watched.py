@@ -45,15 +45,13 @@ def _open(graph: ir.Graph) -> Iterator[tuple[ir.Graph, ir.Node]]:
 def show(network: ir.Model, names: Sequence[str]) -> list[str]:
     """Make tensors outputs of the graph, in place; the names of those that were none and are now."""
     holders = open_graphs(network)
-    if _is_typed_otherwise(network):
-        with inferred_shapes(network):
-            pass
-        holders = open_graphs(network)
     found = _named(holders)
     given = {value.name for value in (*network.graph.outputs, *network.graph.inputs)}
     shown = [name for name in dict.fromkeys(names) if name in found and name not in given]
     if opset_of(network) < _ANY_RANK:
         shown = [name for name in shown if not _in_branch(holders, found[name])]
+    if _is_typed_otherwise(network):
+        _give_types(network, [found[name] for name in shown if holders[graph_of(found[name])] is not None])
     taken: set[str | None] = {*found, *given, *(name for graph in network.graphs() for name in graph.initializers)}
     for name in shown:
         value = found[name]
@@ -73,6 +71,19 @@ def _is_typed_otherwise(network: ir.Model) -> bool:
     """Whether a body may compute in another type than float, which nobody wrote at its tensors."""
     constants = (value for graph in network.graphs() for value in graph.initializers.values())
     return any(True for _ in _open(network.graph)) and any(value.dtype in _OTHERS for value in constants)
+
+
+def _give_types(network: ir.Model, values: Sequence[ir.Value]) -> None:
+    """The types of tensors in bodies, where nobody wrote them and they follow from the inputs."""
+    values = [value for value in values if value.dtype is None]
+    if not values:
+        return
+    typed = network.clone()
+    with inferred_shapes(typed):
+        kinds = {name: value.dtype for name, value in _named(open_graphs(typed)).items()}
+    for value in values:
+        if (kind := kinds.get(value.name or "")) is not None:
+            value.dtype = kind
 
 
 def _in_branch(holders: Mapping[ir.Graph, ir.Node | None], value: ir.Value) -> bool:
