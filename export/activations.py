@@ -13,6 +13,7 @@ import onnx_ir as ir
 from export.reading import Spelling, factor, is_, is_number, made_by, number, only_reader, other_input
 
 _SAME = 17.0  # from here on log(1 + exp x) is x in float32: exp -17 is less than half the step of 17
+_KERNELS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)  # the runtime computes no HardSigmoid or Softsign in double
 
 _KEEP_TYPE = tuple(
     "Add Sub Mul Div Gemm MatMul Conv Reshape Transpose Relu Softplus InstanceNormalization LayerNormalization".split()
@@ -52,7 +53,7 @@ def _type_of(value: ir.Value | None, depth: int = 8) -> ir.DataType | None:
 def _hard_sigmoid(clip: ir.Node) -> bool:
     added, clipped = made_by(clip.inputs[0], "Add"), clip.outputs[0]
     three = next((v for v in added.inputs if is_number(v, 3.0, 0.0)), None) if added is not None else None
-    if added is None or three is None or three.dtype is None or _bounds(clip) != (0.0, 6.0):
+    if added is None or three is None or three.dtype not in _KERNELS or _bounds(clip) != (0.0, 6.0):
         return False
     x, last = other_input(added, three), only_reader(clipped)
     if x is None or last is None:
@@ -85,7 +86,7 @@ def _bounds(clip: ir.Node) -> tuple[float, float]:
 def _softsign(size: ir.Node) -> bool:
     added, x = only_reader(size.outputs[0]), size.inputs[0]
     one = other_input(added, size.outputs[0]) if added is not None and is_(added, "Add") else None
-    if added is None or x is None or one is None or one.dtype is None or not is_number(one, 1.0, 0.0):
+    if added is None or x is None or one is None or one.dtype not in _KERNELS or not is_number(one, 1.0, 0.0):
         return False
     last = only_reader(added.outputs[0])
     if last is None or not is_(last, "Div") or last.inputs[0] is not x:

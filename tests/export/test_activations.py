@@ -41,6 +41,14 @@ def test_limits_that_were_attributes_are_read_too():
     close(model, after)
 
 
+@pytest.mark.parametrize("lines", [[*RELU6, "y = Div(c, six)"], ["a = Abs(x)", "p = Add(a, one)", "y = Div(x, p)"]])
+def test_in_double_precision_the_runtime_has_neither(lines):
+    model = written(*lines, dtype=np.float64)
+    after = prepared(model)
+    assert not {"HardSigmoid", "Softsign"} & set(operators(after))
+    close(model, after)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
