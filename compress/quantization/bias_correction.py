@@ -236,7 +236,12 @@ def _lower(edit: Editor, reader: ir.Node, position: int, by: Array) -> None:
 def _no_bias(edit: Editor, node: ir.Node, channels: int, integer_bias: bool) -> ir.Value:
     """A bias of nothing, in the spelling of the others."""
     if not integer_bias:
-        return edit.constant(f"{node.name}.bias", np.zeros(channels, np.float32))
+        maker = node.inputs[1].producer() if node.inputs[1] is not None else None
+        scale = (
+            maker.inputs[1] if maker is not None else None
+        )  # of what is only stored: in the type that it computes in
+        kind = np.float32 if scale is None or scale.const_value is None else array(scale).dtype
+        return edit.constant(f"{node.name}.bias", np.zeros(channels, kind))
     scales = [array(pair.inputs[1]) for value in node.inputs[:2] if value and (pair := value.producer())]  # type: ignore[arg-type]
     scale = np.asarray(scales[0] * scales[1], np.float32)
     parts = [edit.constant(f"{node.name}.bias_q", np.zeros(channels, np.int32)), edit.constant("bias_scale", scale)]

@@ -107,7 +107,17 @@ class Maker:
     def of(self, way: Way) -> Maker:
         """The maker whose model and ranges a way takes."""
         other = self.equalized() if way.equalize else None
-        maker = self if other is None else replace(other, floats=self.floats, scheme=self.scheme)
+        maker = self
+        if other is not None:
+            maker = replace(
+                other,
+                floats=self.floats,
+                scheme=self.scheme,
+                stored=self.stored,
+                was_half=self.was_half,
+                fills=self.fills,
+                original=self.original,
+            )
         if self.correction is None:
             maker = replace(maker, correction=None)
         return maker.by(way.calibration) if way.kind == "static" else maker

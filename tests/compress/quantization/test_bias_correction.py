@@ -270,3 +270,14 @@ def test_two_calls_of_one_layer_have_one_shift():
     batches = data(model)
     first, second = BiasCorrection(model, batches)(static(model, batches).onnx, "once").values()
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_bias_that_a_layer_in_half_is_given_is_in_half():
+    """One that only stores eight bits computes in the type that it came in, and so does its bias."""
+    net = Net()
+    net.op("Gemm", "x", net.weight("w", 32, 32), name="layer")
+    model = in_half(net.model((InputSpec(name="x", dtype="float32", dims=("N", 32)),), {"y": ("N", 32)}))
+    batch = {"x": (1 + np.random.default_rng(0).standard_normal((64, 32))).astype(np.float16)}
+    made = Quantize(mode="weights")(model, Context(calibration=[batch], device="cuda")).model
+    assert made.onnx.graph.initializers["layer.bias"].dtype == ir.DataType.FLOAT16
+    assert np.isfinite(onnx_runner(made)(batch)["y"]).all()

@@ -310,7 +310,13 @@ def test_a_range_that_is_wider_than_the_clip_is_that_of_the_clip(low, high, tmp_
 
 @pytest.mark.parametrize(
     ("settings", "device"),
-    [({"mode": "weights"}, "cuda"), ({"mode": "static", "skip": ("*",)}, "any"), ({}, "any"), ({}, "cuda")],
+    [
+        ({"mode": "weights"}, "cuda"),
+        ({"mode": "static", "skip": ("*",)}, "any"),
+        ({"mode": "static", "equalize": True, "skip": ("last",)}, "any"),
+        ({}, "any"),
+        ({}, "cuda"),
+    ],
 )
 def test_a_table_of_a_network_in_half_is_replayed(settings, device, tmp_path):
     model = in_half(mlp(16))
