@@ -237,10 +237,8 @@ def _no_bias(edit: Editor, node: ir.Node, channels: int, integer_bias: bool) -> 
     """A bias of nothing, in the spelling of the others."""
     if not integer_bias:
         maker = node.inputs[1].producer() if node.inputs[1] is not None else None
-        scale = (
-            maker.inputs[1] if maker is not None else None
-        )  # of what is only stored: in the type that it computes in
-        kind = np.float32 if scale is None or scale.const_value is None else array(scale).dtype
+        stored = maker.inputs[1] if maker is not None else None  # a scale, in the type that the layer computes in
+        kind = np.float32 if stored is None or stored.const_value is None else array(stored).dtype
         return edit.constant(f"{node.name}.bias", np.zeros(channels, kind))
     scales = [array(pair.inputs[1]) for value in node.inputs[:2] if value and (pair := value.producer())]  # type: ignore[arg-type]
     scale = np.asarray(scales[0] * scales[1], np.float32)

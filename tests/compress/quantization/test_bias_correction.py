@@ -24,7 +24,7 @@ from export.onnx_file import to_bytes
 from export.profile import optimized_graph
 from export.session import onnx_runner
 from models.records import InputSpec, OutputSpec, example, sizes_of
-from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, mlp, residual_net, stream
+from tests.compress.onnx_nets import IMAGE, Net, attention, conv_net, depthwise_net, in_half, mlp, residual_net, stream
 
 
 def data(model, batches=3, rows=16, seed=100):
