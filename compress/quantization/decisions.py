@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from compress.base import LayerRow, Note
 from compress.quantization.candidates import Candidate, Maker
@@ -22,11 +20,10 @@ from compress.quantization.clip_bounds import within_bounds
 from compress.quantization.equalize import Name, rescaled
 from compress.quantization.half import beyond_half
 from compress.quantization.histogram import Range
-from compress.quantization.junctions import junctions
 from compress.quantization.masks import Fills, with_fills
-from compress.quantization.onnx_weights import FLOATS, SKIPPED, array, everywhere, exactly, weights_of
+from compress.quantization.onnx_weights import SKIPPED, array, everywhere, exactly
 from compress.quantization.schemes import Scheme
-from compress.quantization.turned import written_out
+from compress.quantization.table_fits import check_fits
 from compress.quantization.ways import Way
 from export.forms import MAIN
 from export.metadata import input_facts, with_input_facts
@@ -213,7 +210,7 @@ def replay(
     Raises:
         UsageError: it names layers that the network does not have, or is for a device without such numbers.
     """
-    _check_names(decisions, prepared)
+    check_fits(decisions, prepared)
     if decisions.way.kind in ("static", "dynamic") and scheme.why_not_int8:
         raise UsageError(f"quantize: the decision table computes in int8: {scheme.why_not_int8}.")
     ranges = {form: within_bounds(prepared, form, seen) for form, seen in decisions.ranges.items()}
@@ -237,54 +234,6 @@ def replay(
     )
     way = replace(decisions.way, store_rest=decisions.way.store_rest or bool(stored))
     return maker.make(way), replace(maker, floats={})
-
-
-def _check_names(decisions: Decisions, prepared: Model) -> None:
-    """Refuse a table of another network: layers, tensors or channels that this one does not have."""
-    network: Any = prepared.onnx.clone()
-    written_out(network)
-    layers = {node.name or "": weights_of(node, FLOATS)[0] for node in everywhere(network) if weights_of(node, FLOATS)}
-    for layer in (*decisions.layers, *decisions.way.unsigned_layers):
-        if layer not in layers:
-            raise UsageError(
-                f"quantize: the decision table has a layer {layer!r}, and model {prepared.name!r} has none of that "
-                f"name with weights: it is the table of another network.{did_you_mean(layer, layers)}"
-            )
-    for layer, shift in (*decisions.shifts.items(), *decisions.stored_shifts.items()):
-        weight = layers.get(layer)
-        width = 0 if weight is None else math.prod(array(weight.value).shape[axis] for axis in weight.channel_axes)
-        if shift.size != width:
-            raise UsageError(
-                f"quantize: the decision table shifts {shift.size} channels of layer {layer!r}, and in model "
-                f"{prepared.name!r} it has {width}: it is the table of another network."
-            )
-    _check_factors(decisions, prepared)
-    graphs: dict[str, Any] = {MAIN: network, **{form: part.network for form, part in prepared.forms.items()}}
-    for form, seen in decisions.ranges.items():
-        tensors = _tensors(graphs[form]) if form in graphs else set()
-        for name in seen:
-            if name not in tensors:
-                raise UsageError(
-                    f"quantize: the decision table has a range of {name!r}, and model {prepared.name!r} has no tensor "
-                    f"of that name.{did_you_mean(name, tensors)}"
-                )
-
-
-def _check_factors(decisions: Decisions, prepared: Model) -> None:
-    there = {junction.name: junction for junction in junctions(prepared.onnx.graph)}
-    for name, by in decisions.factors.items():
-        what = f"quantize: the decision table divides the channels between {', '.join(map(repr, name))}"
-        if name not in there:
-            raise UsageError(
-                f"{what}, and model {prepared.name!r} has no such place: it is the table of another network."
-            )
-        if by.size != there[name].channels or not (by > 0).all():
-            raise UsageError(f"{what} by {by.size} factors; wanted are {there[name].channels}, all above 0.")
-
-
-def _tensors(network: ir.Model) -> set[str]:
-    found = {value.name for graph in network.graphs() for value in graph.inputs}
-    return {name for name in found | {v.name for node in everywhere(network) for v in node.outputs} if name}
 
 
 def with_reasons(made: Candidate, decisions: Decisions) -> Candidate:
