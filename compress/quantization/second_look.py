@@ -45,8 +45,8 @@ def look_again(
         made = field.candidates[one.name]
         names = computing(made)
         costs = dict(looked.sensitivities) if looked is not None else {}
-        if not names <= costs.keys():
-            costs = sensitivities(field.maker, made.way, sorted(names), unseen, progress=progress)
+        unknown = names - costs.keys()
+        costs |= sensitivities(field.maker, made.way, sorted(names), unseen, of=unknown, progress=progress)
         costs = {name: cost for name, cost in costs.items() if name in names}
         fewest_floats(field, costs, made.way, most=len(costs) // 2)
     return [one for one in field.judged if one.name not in known]

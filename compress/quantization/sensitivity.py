@@ -7,7 +7,7 @@ because some of it the next layers take away.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from compress.base import Progress
@@ -28,6 +28,7 @@ def sensitivities(
     names: Sequence[str],
     unseen: Sequence[Arrays],
     *,
+    of: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """SQNR of the outputs in decibels, by layer of the main graph.
@@ -39,6 +40,7 @@ def sensitivities(
         way: to make static int8.
         names: of the layers that can be in int8, in the graph's order.
         unseen: data to judge on; empty gives {}.
+        of: those of the names to try; all where it is not said.
         progress: told of each layer.
     """
     few = first_of(unseen, _SAMPLES)
@@ -48,9 +50,10 @@ def sensitivities(
     alone = replace(maker, model=replace(maker.model, forms={}), of_forms={}, correction=None)
     way = replace(way, operators=False, dynamic_rest=False, store_rest=False)
     found = {}
-    for position, name in enumerate(names):
+    tried = [name for name in names if of is None or name in of]
+    for position, name in enumerate(tried):
         if progress is not None:
-            progress("trying layers alone", position, len(names), detail=name)
+            progress("trying layers alone", position, len(tried), detail=name)
         others = {other: OTHERS for other in names if other != name}
         try:
             made = replace(alone, floats={**maker.floats, **others}).make(way)
