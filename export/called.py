@@ -20,9 +20,8 @@ def called(
         CompressError: the runtime fails on them: a length that the network does not take, an index out of range.
     """
     try:
-        return list(
-            made.run(wanted, {name: np.asarray(a) if isinstance(a, np.generic) else a for name, a in arrays.items()})
-        )
+        given = {key: np.asarray(a) if isinstance(a, np.generic) else a for key, a in arrays.items()}
+        return list(made.run(wanted, given))
     except Exception as error:
         shapes = ", ".join(f"{key} {np.asarray(a).dtype}{list(np.shape(a))}" for key, a in arrays.items())
         said = first_line(error)

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 from onnxscript.version_converter import ConvertVersionPass
 
+from export.reading import attribute as attribute_of
 from export.reading import opset_of
 from models.errors import CompressError
 
@@ -79,7 +80,7 @@ def _lower(node: ir.Node, before: int, opset: int) -> None:
     since, place, attribute = _MOVED.get(node.op_type, (0, 0, ""))
     if opset < since and len(node.inputs) > place:
         _input_to_attribute(node, place, attribute, before, opset)
-    if node.op_type in _LAST_AXIS_ONLY and opset < 13 and _axis(node) != -1:
+    if node.op_type in _LAST_AXIS_ONLY and opset < 13 and attribute_of(node, "axis", -1) != -1:
         raise _refusal(before, opset, f"{node.op_type} (node '{node.name}') works along another axis than the last")
     for name in [name for name in node.attributes if name not in old.attributes]:
         value = node.attributes[name].value
@@ -89,10 +90,6 @@ def _lower(node: ir.Node, before: int, opset: int) -> None:
             raise _refusal(before, opset, f"{node.op_type} (node '{node.name}') has no {name!r} there")
     if len(node.inputs) > old.max_input:
         raise _refusal(before, opset, f"{node.op_type} (node '{node.name}') takes fewer inputs there")
-
-
-def _axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else -1
 
 
 def _input_to_attribute(node: ir.Node, place: int, attribute: str, before: int, opset: int) -> None:

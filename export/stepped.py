@@ -58,7 +58,8 @@ def in_rows(arrays: Arrays, rows: int) -> Iterator[Arrays]:
     total = max((len(array) for array in data.values() if array.ndim), default=0)
     if total <= rows:
         yield arrays
-    for start in range(0, total - rows + 1, rows) if total > rows else ():
+        return
+    for start in range(0, total - rows + 1, rows):
         yield _rows_from(data, start, rows)
 
 

@@ -22,6 +22,7 @@ from compress.quantization.left_alone import is_quantized
 from compress.quantization.loss import ByAgreement, ByScore, Judge, Loss
 from compress.quantization.mixed_signs import mix_signs
 from compress.quantization.other_ranges import other_ranges
+from compress.quantization.pace import SLOWER, against_the_file, in_words
 from compress.quantization.schemes import Scheme
 from compress.quantization.second_look import look_again
 from compress.quantization.study import Study, explore, study
@@ -51,6 +52,7 @@ def decide(
     max_drop: float,
     prefer: Literal["speed", "size"],
     apart: bool = True,
+    given: Model | None = None,
 ) -> Decision:
     """Choose for this device.
 
@@ -62,6 +64,7 @@ def decide(
         max_drop: points that may be lost.
         prefer: the fastest, or the smallest that is no slower.
         apart: whether `unseen` were held out; there may be too few for that.
+        given: the file as it came; None where the speed against it need not be told.
     """
     model = maker.model
     clock = context.measure is not None and device.is_timed_here
@@ -93,6 +96,8 @@ def decide(
     elif not maker.ranges and not maker.scheme.why_not_int8:
         nothing = "no layer here has a static integer kernel" if unseen else "there are no calibration data"
         why += f"; static int8 was not tried: {nothing}"
+    pace = None if given is None else against_the_file(given, model, chosen, context, device, unseen)
+    why += "" if pace is None else f"; {in_words(pace)}"
     facts = {
         "chosen": winner.name,
         "why": why,
@@ -100,6 +105,8 @@ def decide(
         "timed_on": timed_on,
         "integer_nodes": dict(field.nodes[winner.name]),
         "candidates": [*map(_row, judged), *field.refused],
+        **({} if pace is None else {"file": asdict(pace)}),
+        **({"warning": SLOWER} if pace is not None and pace.verdict == "slower" else {}),
     }
     return Decision(replace(chosen, skipped=(Note("", why), *chosen.skipped)), facts, looked)
 

@@ -33,6 +33,7 @@ class Weight:
 
 SKIPPED = "skipped, as asked"  # how a note says that a pattern names the layer
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+OTHER_FLOATS = FLOATS[1:]  # than those that integer kernels take the place of
 
 
 def weights_of(node: ir.Node, kinds: Sequence[ir.DataType] = FLOATS[:1]) -> tuple[Weight, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,7 @@ from compress.quantization.layer_rows import layer_rows
 from compress.quantization.left_alone import foreign_layers, is_quantized
 from compress.quantization.masks import nearer_masks, notes
 from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
-from compress.quantization.pace import SLOWER, against_the_file, in_words, slower_here
+from compress.quantization.pace import slower_here
 from compress.quantization.raised import raised
 from compress.quantization.range_methods import METHODS, Method
 from compress.quantization.rows_apart import mixed_rows
@@ -138,15 +138,9 @@ class Quantize:
         maker = replace(maker, fills=masked.fills, was_half=was_half, original=came.model if was_half else prepared)
         looked: Study | None = None
         if self.mode == "auto":
-            how: Any = {"max_drop": self.max_drop, "prefer": self.prefer, "apart": unseen is not seen}
+            how: Any = {"max_drop": self.max_drop, "prefer": self.prefer, "apart": unseen is not seen, "given": given}
             decision = decide(maker, context, device, unseen, **how)
             made, facts, looked = decision.chosen, decision.facts, decision.study
-            if (pace := against_the_file(given, masked.model, made, context, device, unseen)) is not None:
-                told, facts = facts["why"], {**facts, "file": asdict(pace), "why": f"{facts['why']}; {in_words(pace)}"}
-                facts |= {"warning": SLOWER} if pace.verdict == "slower" else {}
-                made = replace(
-                    made, skipped=tuple(replace(n, text=facts["why"]) if n.text == told else n for n in made.skipped)
-                )
         else:
             way = Way(kind=self.mode, per_channel=self.per_channel, calibration=self.calibration)
             made = maker.make(replace(way, equalize=self.equalize and self.mode == "static"))

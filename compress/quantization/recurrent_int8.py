@@ -176,13 +176,15 @@ class _Writer:
         step = self._op(
             "Unsqueeze", [self._op("Range", [zero, steps, one], "step"), self._numbers("rnn_12", [1, 2])], "t"
         )
-        lengths = self._op("Unsqueeze", [self._lengths(), self._numbers("rnn_axis", [1])], "n")
-        return self._op("Less", [step, lengths], "running")
+        return self._op("Less", [step, self._length_of_each()], "running")
 
     def _any_step(self) -> ir.Value:
         """Whether a sequence has one; (N, 1)."""
-        lengths = self._op("Unsqueeze", [self._lengths(), self._numbers("rnn_axis_1", [1])], "n")
-        return self._op("Less", [self._numbers("rnn_way", 0), lengths], "any")
+        return self._op("Less", [self._numbers("rnn_way", 0), self._length_of_each()], "any")
+
+    def _length_of_each(self) -> ir.Value:
+        """(N, 1)."""
+        return self._op("Unsqueeze", [self._lengths(), self._numbers("rnn_axis", [1])], "n")
 
     def _zero(self) -> ir.Value:
         return self.layer.constants.shared("rnn_zero", np.zeros((), np.float32))

@@ -14,13 +14,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.quantization.onnx_edit import Editor, editors
-from compress.quantization.onnx_weights import FLOATS, everywhere, weights_of
+from compress.quantization.onnx_weights import OTHER_FLOATS, everywhere, weights_of
 from export.folded import folded
 from export.norms import norms_as_operators
 from models.records import Arrays, Model
 
 SINGLE = "what was in half or double precision is computed in float32, or in integers"
-_OTHERS = tuple(kind for kind in FLOATS if kind != ir.DataType.FLOAT)
 _NAMES_TYPE = ("to", "dtype", "output_datatype")  # attributes that hold the type of what a node gives
 # eleven bits are 68 dB for each rounding; what a hundred in a row leave of it lies above
 _FLOOR_DB = 40.0
@@ -44,14 +43,16 @@ def in_single(model: Model, batches: Sequence[Arrays] = ()) -> Model:
 
 
 def _is_other(network: ir.Model) -> bool:
-    return any(weights_of(node, _OTHERS) for node in everywhere(network))
+    return any(weights_of(node, OTHER_FLOATS) for node in everywhere(network))
 
 
 def _converted(network: ir.Model) -> ir.Model:
     made = network.clone()
     inputs, outputs = list(made.graph.inputs), list(made.graph.outputs)
     edit = editors(made)[made.graph]
-    came = {value: value.dtype for value in (*inputs, *outputs) if value.dtype is not None and value.dtype in _OTHERS}
+    came = {
+        value: value.dtype for value in (*inputs, *outputs) if value.dtype is not None and value.dtype in OTHER_FLOATS
+    }
     for graph in made.graphs():
         for value in _values(graph):
             _convert(value)
@@ -78,19 +79,19 @@ def _values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
 
 def _convert(value: ir.Value) -> None:
     """The type of a value, and its numbers where it is a constant."""
-    if value.dtype in _OTHERS:
+    if value.dtype in OTHER_FLOATS:
         value.type = deepcopy(value.type)  # which a clone shares with the network it is of
         value.dtype = ir.DataType.FLOAT
     constant = value.const_value
-    if constant is not None and constant.dtype in _OTHERS:
+    if constant is not None and constant.dtype in OTHER_FLOATS:
         value.const_value = ir.tensor(_clipped(constant), name=constant.name)
 
 
 def _of_single(attribute: ir.Attr) -> ir.Attr:
     """The attribute with float32 in place of the others, as number or as name of a type."""
-    if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in _OTHERS:
+    if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in OTHER_FLOATS:
         return ir.AttrTensor(attribute.name, ir.tensor(_clipped(attribute.as_tensor())))
-    if attribute.name in _NAMES_TYPE and attribute.type == ir.AttributeType.INT and attribute.as_int() in _OTHERS:
+    if attribute.name in _NAMES_TYPE and attribute.type == ir.AttributeType.INT and attribute.as_int() in OTHER_FLOATS:
         return ir.AttrInt64(attribute.name, int(ir.DataType.FLOAT))
     return attribute
 

@@ -19,13 +19,12 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.quantization.onnx_edit import Editor, free_name, graph_of
-from compress.quantization.onnx_weights import bodies_of
+from compress.quantization.onnx_weights import OTHER_FLOATS, bodies_of
 from export.known_shapes import inferred_shapes
 from export.reading import opset_of
 from models.records import Model, OutputSpec
 
 _OPEN = ("If", "Scan", "Loop")
-_OTHERS = (ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 _ANY_RANK = 11  # the first opset in which what the branches of an If give may differ in rank
 
 
@@ -70,7 +69,7 @@ def show(network: ir.Model, names: Sequence[str]) -> list[str]:
 def _is_typed_otherwise(network: ir.Model) -> bool:
     """Whether a body may compute in another type than float, which nobody wrote at its tensors."""
     constants = (value for graph in network.graphs() for value in graph.initializers.values())
-    return any(True for _ in _open(network.graph)) and any(value.dtype in _OTHERS for value in constants)
+    return any(True for _ in _open(network.graph)) and any(value.dtype in OTHER_FLOATS for value in constants)
 
 
 def _give_types(network: ir.Model, values: Sequence[ir.Value]) -> None:
